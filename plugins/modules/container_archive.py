@@ -21,7 +21,8 @@ description:
     case, also when this module is killed.
   - An import unpacks the archive beside the volumes and holds it to its checksum, and then exchanges all volumes at
     once. An archive that is damaged, cut off, of a newer format or of another container is refused before anything
-    changes. A failure at any moment leaves the old volumes or the new ones, whole. There must be room for both.
+    changes, and so is one whose volumes would hold more than their sizes. A failure at any moment leaves the old
+    volumes or the new ones, whole. There must be room for both.
   - Whatever a container has beside its volumes is not in the archive. Deploy it from its declaration; it finds volumes
     that were imported before, also on a host that has never had it.
 author:
@@ -89,6 +90,10 @@ options:
     description: Whether an import may replace volumes in which something is.
     type: bool
     default: false
+  move:
+    description: The name of the move to which an import belongs, as M(unshare.container.container_move) has returned
+      it. It is refused unless that move is expected on this host; and without this one, while any is.
+    type: str
   timeout:
     description: Seconds for the stop and for the start of the container, each, and to wait for another run. The default
       is the container's own timeout.
@@ -233,6 +238,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "container": {"type": "str"},
     "stop": {"type": "bool", "default": False},
     "replace": {"type": "bool", "default": False},
+    "move": {"type": "str"},
     "timeout": TimeLimit(),
 }
 
@@ -248,7 +254,7 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
     if given["state"] == "exported":
         result = archiving.export(given["compression"], module.check_mode)
     else:
-        result = archiving.restore(given["container"], given["replace"], module.check_mode)
+        result = archiving.restore(given["container"], given["replace"], module.check_mode, given["move"])
     for warning in archiving.warnings:
         module.warn(warning)
     return result

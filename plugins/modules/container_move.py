@@ -41,14 +41,17 @@ options:
     description:
       - V(examined) changes nothing and returns what this host has of the container, RV(place). With O(other), on the
         host to which it comes, it also returns what is to be done first, RV(step), and refuses what cannot be done.
-      - V(held), on the host that it leaves. It is stopped, and nobody starts it there.
+      - V(held), on the host that it leaves. It is stopped, and nobody starts it there. Containers that require it stop
+        with it.
       - V(given), there. From then on the other host decides.
-      - V(released), there. The hold is taken away, and the container started if it ran. One that was given is released
-        only with the O(withdrawn) of the other host; RV(released) says whether it was.
+      - V(released), there. The hold is taken away, and the container started if it ran, with those that stopped with
+        it. One that was given is released only with the O(withdrawn) of the other host; RV(released) says whether it
+        was.
       - V(expected), on the host to which it comes. Nobody starts it there before all has come. What an interrupted
         move has brought is removed.
       - V(admitted), there. It may be started; its first start ends the move on this host.
-      - V(withdrawn), there. Nobody starts it any more, unless it was started before; RV(withdrawn) says which.
+      - V(withdrawn), there. Nobody starts it any more, unless it was started before; RV(withdrawn) says which. A step
+        of the same move that comes later is refused.
     type: str
     choices: [examined, held, given, released, expected, admitted, withdrawn]
     default: examined
@@ -63,7 +66,8 @@ options:
     elements: str
     default: []
   withdrawn:
-    description: The name of the move that the other host has withdrawn, for O(state=released).
+    description: The name of the move that the other host has withdrawn, for O(state=released), and for O(state=held) of
+      one that was given.
     type: str
   other:
     description: The RV(place) of the host that the container leaves, for O(state=examined).
@@ -118,7 +122,7 @@ place:
     filled: [postgresql]
     snapshots: []
     layer: false
-    can_hold: true
+    holds_not: []
     hold: {}
     size: 41943040
     free: 107374182400
@@ -141,6 +145,12 @@ volumes:
   type: list
   elements: str
   sample: [postgresql]
+stopped_with:
+  description: The units of the containers that require it, and that were stopped with it. V(released) starts them.
+  returned: with O(state=held)
+  type: list
+  elements: str
+  sample: [unshare-container@web.service]
 withdrawn:
   description: Whether the container was never started here, and never will be.
   returned: with O(state=withdrawn)
@@ -224,9 +234,10 @@ def _examined(moving: Moving, given: dict[str, t.Any], _check: bool) -> dict[str
     return result
 
 
-def _held(moving: Moving, _given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
-    changed, hold = moving.hold(os.urandom(8).hex(), check)
-    return {"changed": changed, "move": hold.move, "volumes": moving.volumes()}
+def _held(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:
+    changed, hold = moving.hold(os.urandom(8).hex(), given["withdrawn"], check)
+    found = {"changed": changed, "move": hold.move, "volumes": moving.volumes()}
+    return {**found, "stopped_with": hold.stopped_with}
 
 
 def _given(moving: Moving, given: dict[str, t.Any], check: bool) -> dict[str, t.Any]:

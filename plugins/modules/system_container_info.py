@@ -118,6 +118,16 @@ containers:
       sample:
         - {number: 1, system: /var/lib/unshare/systems/0f343b0931126a20f133d67c2b018a3b-web, current: true, well: true,
            store: {source: /usr}}
+    leftovers:
+      description:
+        - Paths of what runs that were killed have left beside the volumes, such as half of an import. The next
+          deployment removes that of an import, the next start that of a size, and the next run for a snapshot that of
+          snapshots.
+        - What a run needs that goes on at the same time is among them.
+      returned: success
+      type: list
+      elements: str
+      sample: [/var/lib/unshare/containers/web/volumes.importing]
     volumes:
       description:
         - The volumes that the host has of the container, also those that are no longer declared, and those that a

@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sizes of volumes (V3) by project quotas of ext4 and xfs, which the kernels of these hosts have.
+"""Volumes on hosts with systemd: their sizes, and what stops and starts a container for them through its unit.
 
-The file system is made by the test, on a loop device, and mounted where the directory of the container lies.
+Sizes (V3) are kept by project quotas of ext4 and xfs, which the kernels of these hosts have. The file system is made by
+the test, on a loop device, and mounted where the directory of the container lies.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.tests.hosts.conftest import HOST
-from ansible_collections.unshare.container.tests.hosts.controller import Controller
-from ansible_collections.unshare.container.tests.hosts.fleet import SITE, declared
+from ansible_collections.unshare.container.tests.hosts.controller import START_SECONDS, Controller
+from ansible_collections.unshare.container.tests.hosts.fleet import SITE, declared, unit
 from ansible_collections.unshare.container.tests.hosts.machine import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
 from ansible_collections.unshare.container.tests.integration.size_attempts import ATTEMPTS, EMPTY_FILES, FILL
@@ -93,8 +94,7 @@ class Sized:
         return number, int(written)
 
     def pid(self) -> str:
-        unit = f"unshare-container@{NAME}.service"
-        return self.host.succeed(f"systemctl show --property=MainPID --value {unit}").strip()
+        return self.host.succeed(f"systemctl show --property=MainPID --value {unit(NAME)}").strip()
 
 
 @pytest.fixture(params=list(MAKING))
@@ -186,3 +186,98 @@ def test_v3_project_quotas(sized: Sized) -> None:
         )
         assert sized.controller.playbook("snapshot.yml").counts(HOST)["changed"] == 1
     assert sized.fill()[0] == full
+
+
+KEPT, NEEDS = "kept", "needs"
+ARCHIVE = "/root/kept.tar"
+
+
+class Kept:
+    """A container with a volume, another one that requires it, and what is asked of the first."""
+
+    def __init__(self, controller: Controller, host: Machine) -> None:
+        self.controller = controller
+        self.host = host
+        controller.write("site.yml", SITE)
+        controller.write("inventory/hosts.yml", f"all: {{hosts: {{{HOST}: }}}}\n")
+
+    def deploy(self) -> int:
+        """Deploy both. Return how many tasks have changed something."""
+        volumes = [{"name": "data", "path": "/srv/data"}]
+        containers = {KEPT: declared(KEPT, volumes=volumes), NEEDS: declared(NEEDS, requires=[KEPT])}
+        return self.controller.playbook("site.yml", containers=containers).counts(HOST)["changed"]
+
+    def ask(self, module: str, *that: str, **options: t.Any) -> None:
+        """Have a module of the collection do something, and see that this is true of its result, `done`."""
+        tasks = [
+            {
+                f"unshare.container.{module}": {"name": KEPT, "timeout": START_SECONDS, **options},
+                "register": "done",
+            },
+            {"ansible.builtin.assert": {"that": list(that)}},
+        ]
+        self.controller.write("kept.yml", json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+        self.controller.playbook("kept.yml")
+
+    def inside(self, command: str) -> str:
+        words = f"/run/unshare/{KEPT}/system/enter-container --no-start sh -c {shlex.quote(command)}"
+        return self.host.succeed(words, 120)
+
+    def pids(self) -> list[str]:
+        """Return the first processes of both, as their units know them."""
+        shown = f"systemctl show --property=MainPID --value {unit(KEPT)} {unit(NEEDS)}"
+        return self.host.succeed(shown).split()
+
+    def run(self) -> bool:
+        """Return whether both units are active, and have a process each."""
+        found = self.host.succeed(f"systemctl is-active {unit(KEPT)} {unit(NEEDS)} || true").split()
+        return found == ["active", "active"] and "0" not in self.pids()
+
+
+@pytest.fixture
+def kept(controller: Controller, host: Machine) -> t.Iterator[Kept]:
+    found = Kept(controller, host)
+    try:
+        yield found
+    finally:
+        gone = {NEEDS: {"state": "absent"}, KEPT: {"state": "absent", "remove_volumes": True}}
+        controller.run_playbook("site.yml", containers=gone)
+        host.succeed(f"rm -f {ARCHIVE}")
+
+
+@pytest.mark.shows("volumes")
+def test_v4_v5_snapshots_archives_and_moves_go_through_the_unit(kept: Kept) -> None:
+    """What is frozen keeps its process; what is stopped is started again by its unit, with what requires it."""
+    assert kept.deploy() > 0
+    first = kept.pids()
+    kept.inside("echo first > /srv/data/file")
+    kept.ask("container_snapshot", "done.changed", "done.consistent == 'frozen'", snapshot="one")
+    kept.ask("container_archive", "done.consistent == 'frozen'", path=ARCHIVE)
+    assert kept.pids() == first
+    kept.inside("echo second > /srv/data/file")
+
+    # Both are stopped for a restore, and run again afterwards, with what was saved.
+    kept.ask("container_snapshot", "done.consistent == 'frozen'", snapshot="one", state="restored", stop=True)
+    second = kept.pids()
+    assert kept.run()
+    assert not {*second} & {*first}
+    assert kept.inside("cat /srv/data/file") == "first\n"
+    kept.inside("echo third > /srv/data/file")
+    kept.ask("container_archive", "done.paused_seconds > 0", path=ARCHIVE, state="imported", replace=True, stop=True)
+    assert kept.run()
+    assert kept.inside("cat /srv/data/file") == "first\n"
+    kept.ask("container_snapshot", "done.consistent == 'stopped'", snapshot="two", stop=True)
+    assert kept.run()
+
+    # One that stands in its move is started by nobody, nor is what requires it; both run when it goes back.
+    stopped = f"done.stopped_with == ['{unit(NEEDS)}']"
+    kept.ask("container_move", "done.changed", stopped, state="held", peer="two.example.org")
+    kept.host.fail(f"systemctl start {unit(KEPT)}")
+    kept.host.fail(f"systemctl start {unit(NEEDS)}")
+    assert "it moves to two.example.org" in kept.host.succeed(f"journalctl --no-pager --unit={unit(KEPT)}")
+    assert kept.pids() == ["0", "0"]
+    kept.ask("container_archive", "done.consistent == 'was not running'", path=ARCHIVE)
+    kept.ask("container_move", "done.released", state="released", peer="two.example.org")
+    assert kept.run()
+    assert kept.deploy() == 0
+    assert kept.inside("cat /srv/data/file") == "first\n"

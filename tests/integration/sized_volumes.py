@@ -53,6 +53,11 @@ class Sized:
         self.warnings = [said for said in one.warnings if "volume" in said]
         return result
 
+    def back(self, check: bool) -> None:
+        """Go back to the former system."""
+        given = options_of({"state": "rolled_back", "wait": True, "timeout": 60}, self.name)
+        OneContainer(Layout(), self.container, None, given, False).bring(check, False)
+
     def inside(self) -> Machine:
         return Machine(self.name, Path(self.container.status().system or ""))
 

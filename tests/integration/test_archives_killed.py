@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import functools
 import os
+import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
 from ansible_collections.unshare.container.plugins.module_utils.state import volumes
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
-from .archives import data_of, digest, export, fill, reach, restore
+from .archives import data_of, digest, export, fill, reach, restore, system
 from .lives import Run, rounds, seeded
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -82,6 +85,24 @@ def test_v5_an_import_of_two_archives_that_is_killed_leaves_old_or_new(filled: C
     restore(NAME, rest, base=base, replace=True)
     assert digest(NAME) == new
     assert os.listdir(filled.directory) == ["volumes"]
+
+
+def test_v6_what_a_killed_import_left_is_seen_and_goes_with_the_next_deployment(filled: Container) -> None:
+    left = Path(filled.directory, volumes.IMPORTING)
+    (left / "data").mkdir(parents=True)
+
+    def told() -> t.Any:
+        return Information(Layout(), NAME, filled).gather()["leftovers"]
+
+    assert told() == [str(left)]
+    before = digest(NAME)
+    reach(filled, system=system(NAME))
+    assert told() == []
+    assert not left.exists()
+    assert digest(NAME) == before
+    left.mkdir()
+    reach(filled, "stopped")
+    assert not left.exists()
 
 
 def test_v6_what_a_killed_import_left_goes_with_the_volumes(filled: Container) -> None:

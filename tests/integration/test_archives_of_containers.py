@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import volumes as launcher_volumes
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held
 from ansible_collections.unshare.container.plugins.module_utils.life import archiving_volumes
 from ansible_collections.unshare.container.plugins.module_utils.life.archiving_volumes import Archiving
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
-from ansible_collections.unshare.container.plugins.module_utils.state import restoring
+from ansible_collections.unshare.container.plugins.module_utils.state import holds, restoring
+from ansible_collections.unshare.container.plugins.module_utils.state.holds import Hold
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .archives import another, data_of, digest, export, fill, reach, restore, system
-from .conftest import Machine, write_system
-from .lives import rounds
+from .conftest import Machine
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -114,49 +115,6 @@ def test_v5_what_root_inside_left_comes_back_byte_for_byte(
     inside = Machine(OTHER, Path(other.status().system or ""))
     assert inside.output("stat", "-c", "%u:%g %a %h", "/srv/data/setuid") == "12:34 6755 3\n"
     assert inside.output("tail", "-c", "3", "/srv/data/giant") == "abc"
-
-
-WRITER = 'for number in $(seq 1000000); do echo "insert into said values ($number);"; done | psql -XAtq postgres'
-
-
-def test_v5_a_database_that_is_written_to_begins_elsewhere_with_what_it_had(
-    container: Container, other: Container, tmp_path: Path
-) -> None:
-    """With other ids on the host, under another name, and on a host that has never had it."""
-
-    def database(name: str, **options: t.Any) -> Path:
-        services = [{"type": "postgresql"}]
-        return write_system({"host_name": name, "services": services}, name, volumes=True, **options)
-
-    def sql(of: Container, text: str) -> str:
-        machine = Machine(of.name, Path(of.status().system or ""))
-        return machine.output("psql", "-XAtqc", text, "postgres", user="postgres").strip()
-
-    reach(container, system=database(NAME))
-    sql(container, "create table said (number integer primary key)")
-    made = Machine(NAME, Path(container.status().system or ""))
-    command = [str(made.system / "enter-container"), "--user=postgres", "--", "sh", "-c", WRITER]
-    null = subprocess.DEVNULL
-    writer = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
-    try:
-        for round_ in range(rounds(2, 10)):
-            while int(sql(container, "select count(*) from said")) < 50 * (round_ + 1):
-                assert writer.poll() is None
-            least = int(sql(container, "select max(number) from said"))
-            path = tmp_path / f"archive{round_}"
-            exported = export(NAME, path)
-            most = int(sql(container, "select max(number) from said"))
-            assert exported["consistent"] == "frozen"
-            imported = restore(OTHER, path, other=NAME, replace=True, stop=True)
-            assert imported["checksum"] == exported["checksum"]
-            reach(other, system=database(OTHER, private_users=RANGE + round_ * 65536))
-            found = int(sql(other, "select max(number) from said"))
-            assert least <= found <= most
-            assert int(sql(other, "select count(*) from said")) == found
-            reach(other, "absent")
-    finally:
-        writer.kill()
-        writer.wait()
 
 
 def test_v5_a_well_kept_tool_reads_the_archive(filled: Container, tmp_path: Path) -> None:
@@ -287,6 +245,25 @@ def test_v5_what_is_no_file_is_no_archive(filled: Container, tmp_path: Path, kin
     {"a directory": os.mkdir, "a FIFO": os.mkfifo, "a link": lambda new: os.symlink("/etc/passwd", new)}[kind](path)
     with pytest.raises(TargetError, match=f"path: {path} (is no file|cannot be read)"):
         restore(NAME, path, replace=True)
+
+
+def test_v5_while_it_moves_nothing_but_its_move_replaces_its_volumes(filled: Container, tmp_path: Path) -> None:
+    """Such as the import of a run that was killed, which comes late: also where the volumes are empty."""
+    path, data = tmp_path / "archive", data_of(NAME)
+    export(NAME, path)
+    before = digest(NAME)
+    shutil.rmtree(data)
+    data.mkdir(mode=0o755)
+    holds.write(filled.directory, Hold(state=holds.EXPECTED, peer="other", move="abc"))
+    for move, said in (("late", r"no import of a move of this name \(late\)"), (None, "it moves here from other")):
+        with pytest.raises(Held, match=f"container {NAME}: {said}"):
+            Archiving(Layout(), NAME, str(path), False, 60).restore(None, True, False, move)
+        archiving = Archiving(Layout(), NAME, str(path), False, 60)
+        assert archiving.restore(None, True, True, move)["changed"]
+        assert [warning for warning in archiving.warnings if warning.startswith(f"container {NAME}: ")]
+    assert os.listdir(data) == []
+    Archiving(Layout(), NAME, str(path), False, 60).restore(None, False, False, "abc")
+    assert digest(NAME) == before
 
 
 def test_v5_a_restore_of_a_snapshot_is_finished_first(filled: Container, tmp_path: Path) -> None:

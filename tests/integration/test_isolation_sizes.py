@@ -14,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import quota_calls
 from ansible_collections.unshare.container.plugins.module_utils.state import btrfs_quotas
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
@@ -58,6 +59,24 @@ def test_v3_it_is_the_filter_that_keeps_root_inside_from_making_subvolumes(sized
     assert (sized.volume("data") / "sub").stat().st_ino == btrfs_quotas.ROOT
     with pytest.raises(TargetError, match="has no filter of system calls"):
         sized.bring(DATA, {"name": "beside"}, filtered=False)
+
+
+def test_v3_no_way_leads_back_to_a_filter_that_lets_root_inside_make_subvolumes(
+    sized: Sized, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is one of a system that a former version has written, when volumes had no sizes."""
+    with monkeypatch.context() as former:
+        former.setattr(quota_calls, "BTRFS_REFUSED", ())
+        sized.bring({"name": "data"}, {"name": "beside"})
+    assert got_through(sized) >= {"subvolume"}
+    sized.inside().output("rmdir", "/srv/data/sub")
+    sized.bring(DATA, BESIDE, security={"no_new_privileges": True})
+    pid = sized.container.status().pid
+    for check in (True, False):
+        with pytest.raises(TargetError, match=r"volumes\[beside\]\.size: .* keeps it from making subvolumes"):
+            sized.back(check)
+    assert sized.container.status().pid == pid
+    assert got_through(sized) == set()
 
 
 def test_v3_empty_files_are_full_as_well(sized: Sized) -> None:

@@ -21,7 +21,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle 
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshot_request import SnapshotRequest
 from ansible_collections.unshare.container.plugins.module_utils.life.snapshotting import Snapshotting
 from ansible_collections.unshare.container.plugins.module_utils.life.starting import LauncherStarter
-from ansible_collections.unshare.container.plugins.module_utils.state import tree_copy
+from ansible_collections.unshare.container.plugins.module_utils.state import holds, tree_copy
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 from ansible_collections.unshare.container.tests.trees_alike import described
 
@@ -314,6 +314,19 @@ def test_v4_what_cannot_be_done_is_refused_before_anything(container: Container)
     assert result["kept"] == ["known", "next"], "what cannot be read is nobody's to remove by counting"
     assert container.status().state == "running"
     assert ask(container, "absent", snapshot="known")["changed"], "but by its name"
+
+
+def test_v5_while_it_moves_no_snapshot_replaces_its_volumes(container: Container) -> None:
+    two(container)
+    ask(container, snapshot="before")
+    reach(container, "stopped")
+    (volume(container, "one") / "new").write_text("new")
+    holds.write(container.directory, holds.Hold(state=holds.HELD, peer="other", move="abc"))
+    said = f"container {NAME!r}: its volumes are not replaced: it moves to other"
+    with pytest.raises(TargetError, match=said):
+        ask(container, "restored", snapshot="before")
+    assert [warning for warning in ask(container, "restored", True, snapshot="before")["warnings"] if said in warning]
+    assert (volume(container, "one") / "new").read_text() == "new"
 
 
 def test_v4_what_the_host_has_mounted_on_a_volume_is_refused_before_the_container_stops(

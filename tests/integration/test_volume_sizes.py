@@ -157,6 +157,42 @@ def test_v3_a_restored_volume_keeps_its_size(sized: Sized, tmp_path: Path) -> No
     assert sized.fill()[0] in FULL
 
 
+def test_v3_what_is_larger_than_a_volume_is_neither_imported_nor_restored(sized: Sized, tmp_path: Path) -> None:
+    """It is refused before anything changes, and before the container stops, in check mode as well."""
+    sized.bring({"name": "data", "size": "64M"})
+    sized.inside().output("sh", "-c", "head -c 40M /dev/urandom >/srv/data/large && truncate -s 1T /srv/data/hole")
+
+    def snapshot(state: str, check: bool = False) -> None:
+        request = SnapshotRequest(snapshot="one", stop=True, timeout=60.0)
+        Snapshotting(Layout(), sized.container, LauncherStarter(sized.container), request, check).reach(state)
+
+    def imported(check: bool = False) -> None:
+        Archiving(Layout(), NAME, archive, True, 60).restore(None, True, check)
+
+    archive = "/root/test-sizes.tar"
+    try:
+        Archiving(Layout(), NAME, archive, True, 60).export("none", False)
+        snapshot("present")
+        sized.inside().output("sh", "-c", "rm /srv/data/large && echo new >/srv/data/new")
+        sized.bring({"name": "data", "size": "32M"})
+        pid = sized.container.status().pid
+        for check in (True, False):
+            with pytest.raises(TargetError, match=f"path: {archive} is refused: the volume data would hold 40.*of 32M"):
+                imported(check)
+            with pytest.raises(TargetError, match=r"snapshot one: is not restored: the volume data would hold 40"):
+                snapshot("restored", check)
+        assert sized.container.status().pid == pid
+        assert sized.inside().output("cat", "/srv/data/new") == "new\n"
+        assert not os.path.lexists(sized.path / volumes.IMPORTING)
+        sized.bring({"name": "data", "size": "48M"})
+        imported()
+        assert sized.limit("data") == 48 * M
+        snapshot("restored")
+        assert sized.inside().output("sh", "-c", "ls /srv/data") == "hole\nlarge\n"
+    finally:
+        Path(archive).unlink(missing_ok=True)
+
+
 def test_v3_what_was_restored_may_hold_more(sized: Sized) -> None:
     """Nothing of it is lost, and a warning says that nothing can be written."""
     sized.bring({"name": "data"})

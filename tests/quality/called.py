@@ -85,7 +85,7 @@ def accept_script(name: str, words: list[str]) -> None:
 RUNNER_OPTIONS = {"--container-image", "--container-option", "--inventory", "--playbook", "--process-isolation"}
 """Some options of `ansible-runner run`, which is not installed here."""
 
-NOT_TRIED = {"apt-get", "curl", "du", "for", "journalctl", "ls", "molecule", "mv", "rm", "tar"}
+NOT_TRIED = {"apt-get", "curl", "df", "du", "findmnt", "for", "journalctl", "ls", "molecule", "mv", "rm", "tar"}
 """Programs whose options are not read here: `tests/followed.py` says which test runs them, or why none does."""
 
 

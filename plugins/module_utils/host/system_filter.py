@@ -9,11 +9,18 @@ libseccomp is installed, upgraded or removed.
 
 from __future__ import annotations
 
-from ..launcher import seccomp
+import struct
+from typing import TYPE_CHECKING
+
+from ..launcher import confine, quota_calls, seccomp
 from ..launcher.contract import Security
 from ..state.target import TargetError
 from .distribution import DEBIAN_PACKAGES
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTRUCTION = "=HBBI"  # struct sock_filter, linux/filter.h
 NO_FILTER = (
     "the system-call filter could not be made, because libseccomp is not on this host; "
     f"the container will run without it. Install the package {DEBIAN_PACKAGES.libseccomp}"
@@ -30,6 +37,21 @@ def compiled(security: Security) -> bytes | None:
         return seccomp.compile_filter(security)
     except OSError as error:
         raise TargetError(f"libseccomp cannot make the system-call filter: {error}; nothing was changed") from error
+
+
+def refuses_subvolumes(system: Path) -> bool:
+    """Return whether the filter of a system on the host keeps programs inside from making subvolumes of a btrfs.
+
+    That of a system which a former version of this collection has written, to which a container goes back, does not.
+    """
+    try:
+        program = (system / confine.FILTER).read_bytes()
+    except FileNotFoundError:
+        return False
+    if len(program) % struct.calcsize(INSTRUCTION):
+        return False  # it is damaged
+    compared = {operand for _code, _true, _false, operand in struct.iter_unpack(INSTRUCTION, program)}
+    return compared.issuperset(quota_calls.BTRFS_REFUSED)
 
 
 def warnings(seccomp_filter: bytes | None) -> list[str]:

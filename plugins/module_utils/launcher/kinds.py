@@ -192,6 +192,25 @@ def private_users(value: object) -> str | int:
     return value
 
 
+def integer(least: int, said: str) -> Callable[[object], int]:
+    """Return the kind of a whole number.
+
+    Args:
+        least: the smallest that is accepted.
+        said: what is wrong with anything else, to follow the place.
+    """
+
+    def check(value: object) -> int:
+        if not isinstance(value, int) or not is_integer(value) or value < least:
+            raise ContractError(said)
+        return value
+
+    return check
+
+
+count = integer(0, "is no count")
+
+
 def oom_score(value: object) -> int:
     """Return how much sooner or later the kernel kills a process (proc_pid_oom_score_adj(5))."""
     if not isinstance(value, int) or not is_integer(value) or not -1000 <= value <= 1000:

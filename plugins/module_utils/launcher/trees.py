@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from . import linux
 from .errors import LauncherError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 RESOLVE = linux.RESOLVE_NO_XDEV | linux.RESOLVE_NO_SYMLINKS
 PORTION = 1000  # directories of one directory whose names are known at a time, while they are removed
+BLOCK = 512  # bytes of what st_blocks counts, inode(7)
 MOUNTED = "%s: something is mounted there; unmount it, and try again"
 SHOWN = 200  # characters of a path in a message; the path of a file may be longer than any that can be used
 
@@ -145,6 +147,53 @@ def path_shown(names: list[str]) -> str:
     """Return the path that these names make, for a message; the middle of a long one is left out."""
     path = "/".join(names)
     return path if len(path) <= SHOWN else path[: SHOWN // 2] + "[...]" + path[-SHOWN // 2 :]
+
+
+class TreeSize:
+    """How much of the disk a tree takes, counted directory by directory in a walk through it.
+
+    What is known of the tree at a time is the names of the directories on the way, and of those beside them.
+
+    Attributes:
+        bytes: of the disk. Of a file with several names each has its part, so that nothing is remembered of them.
+        entries: how many names are in it.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.entries = 0
+
+    def enter(self, descriptor: int) -> list[str]:
+        """Count what is in a directory. Return the names of the directories in it."""
+        self.bytes += os.fstat(descriptor).st_blocks * BLOCK
+        found = []
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # somebody has just removed it
+                self.entries += 1
+                if stat.S_ISDIR(status.st_mode):
+                    found.append(entry.name)
+                else:
+                    self.bytes += status.st_blocks * BLOCK // max(1, status.st_nlink)
+        return found
+
+
+def tree_size(directory: int, place: str) -> int:
+    """Return how many bytes of the disk all below a directory takes.
+
+    Args:
+        directory: a descriptor of it.
+        place: its path, for messages.
+
+    Raises:
+        LauncherError: something is mounted in it.
+    """
+    size = TreeSize()
+    walk(directory, ".", place, size.enter)
+    return size.bytes
 
 
 def directories(descriptor: int) -> list[str]:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO, Any, ContextManager, Iterable, Iterator
 
 from ..host.boot import Boot
+from ..launcher.errors import Held
 from ..launcher.paths import make_directory, remove_entries, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
-from ..state import archive_files, archive_streams, increments, restoring, volume_archives, volumes
+from ..state import archive_files, archive_streams, holds, increments, quotas, restoring, volume_archives, volumes
 from ..state.archive_streams import Checksum, Damaged
 from ..state.increments import Moment
 from ..state.renaming import put_in_place
@@ -87,6 +88,20 @@ class Archiving:
         former = restoring.noted(os.path.join(self.directory, SNAPSHOTS))
         if former is not None and former.ready:
             raise TargetError(UNFINISHED_RESTORE % (self.name, former.snapshot))
+
+    def _refuse_moving(self, move: str | None, check: bool) -> None:
+        """Raise LauncherError while the container moves; in check mode warn, for a task may be about to finish that."""
+        try:
+            holds.refuse_import(self.name, self.directory, move)
+        except Held as error:
+            if not check:
+                raise
+            self._found.append(str(error))
+
+    def _refuse_larger(self, found: list[str]) -> None:
+        """Raise TargetError for what was found of volumes that would hold more than they may."""
+        if found:
+            raise TargetError("path: %s is refused: %s" % (self.path, "; ".join(found)))
 
     def _open_volume(self, name: str) -> int:
         return os.open(os.path.join(self.directory, VOLUMES, name), _DIRECTORY)
@@ -194,11 +209,12 @@ class Archiving:
 
     # Import.
 
-    def restore(self, other: str | None, replace: bool, check: bool) -> dict[str, Any]:
+    def restore(self, other: str | None, replace: bool, check: bool, move: str | None = None) -> dict[str, Any]:
         """Unpack the archive, and have its volumes be the container's. Return the result of a module.
 
         :param other: the container whose archive it may be; by default this one.
         :param replace: whether volumes in which something is are replaced.
+        :param move: the name of the move to which it belongs; None when it belongs to none.
         :param check: whether to find out only whether it could be done.
         :raises TargetError, LauncherError, OSError: it cannot be done; the volumes are what they were.
         """
@@ -210,6 +226,7 @@ class Archiving:
         with archive_files.opened(self.path, "path") as file, self._opened_base(check) as base, self.rest.lock():
             if self.base is not None and base is None:
                 return result
+            self._refuse_moving(move, check)
             self._refuse_unfinished()
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
@@ -222,6 +239,8 @@ class Archiving:
                 size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
                 if not check:
                     write_out(Path(self.directory, IMPORTING))
+                    aside = os.path.join(self.directory, IMPORTING)
+                    self._refuse_larger(quotas.larger_trees(self.directory, aside, archive.manifest.volumes))
                     with self.rest.stopped():
                         self._exchange()
             finally:
@@ -273,7 +292,10 @@ class Archiving:
                 found = BaseArchive(base)
                 archive.manifest.check_base(found.manifest, found.digest)
                 files = found.files()
-        return archive.read(Examiner(files).write)
+        examiner = Examiner(files)
+        examined = archive.read(examiner.write)
+        self._refuse_larger(quotas.larger(self.directory, examiner.data))
+        return examined
 
     def _unpack(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
         """Unpack all of it aside. Return the volumes."""

@@ -99,6 +99,8 @@ class Information:
             self._try("its generations", self._generations) or {"system": None, "store": None, "generations": []}
         )
         facts["volumes"] = self._try("its volumes", self._volumes)
+        directory = str(self.layout.container(self.name))
+        facts["leftovers"] = self._try("what interrupted runs have left", lambda: volumes.leftovers(directory))
         facts["ready"] = bool(running and status.ready)
         for key in ("pid", "uid_base", "uid_count", "boot_seconds", "started"):
             facts[key] = getattr(status, key) if running else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..host import preflight_volumes
+from ..host.system_filter import refuses_subvolumes
 from ..host.volume_options import GivenSizes, parse_sizes
 from ..launcher.errors import LauncherError
 from ..state import quotas, volume_sizes
@@ -19,6 +20,8 @@ from ..state.directory_quota import size_text
 from ..state.target import Layout, TargetError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..launcher.contract import Specification
     from ..state.volume_sizes import VolumeSize
 
@@ -76,16 +79,16 @@ class KeptSizes:
             return self._kept()
         return {name: given.size for name, given in self.given.items()}
 
-    def examine(self, specification: Specification | None, staged: bool) -> None:
+    def examine(self, specification: Specification | None, system: Path | None) -> None:
         """Refuse sizes that this host cannot keep, or that volumes are over already; collect warnings of the others.
 
         :param specification: of the system that is to run; None where it is not known.
-        :param staged: whether that system is on the host, so that its filter is known.
+        :param system: that system, on the host; None for one that is to be written, with a filter of today.
         :raises TargetError: naming the options.
         """
         given = preflight_volumes.as_given(self._kept()) if self.given is None else self.given
         identity = specification is not None and specification.private_users == "identity"
-        filtered = specification is None or not staged or bool(specification.filter_digest)
+        filtered = not given or specification is None or system is None or refuses_subvolumes(system)
         found = preflight_volumes.examine_sizes(self.directory, given, self._kept(), identity, filtered)
         self.warnings += [said for said in found.warnings if said not in self.warnings]
         if found.problems:

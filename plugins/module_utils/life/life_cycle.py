@@ -360,6 +360,7 @@ class LifeCycle:
         return UnhealthyError(message, self.changed, units, self._known())
 
     def _prune(self) -> None:
+        self.warnings += volumes.clear(str(self.layout.container(self.name)))
         running = self.running_system()
         self.removed = generations.to_remove(self.layout, self.name, running, self.keep)
         if generations.prune(self.layout, self.name, running, self.keep):

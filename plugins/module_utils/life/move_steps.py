@@ -19,20 +19,21 @@ Only the first start on the new host takes `ADMITTED` away, before a program of 
 of these rows knows where the container may have run last. It never starts where a note is, but for `ADMITTED`; there is
 no row in which both hosts would start it, and from each a run goes on, or back:
 
-- as long as it was not started on the new host it can go back. The new host goes to `EXPECTED` first, where nobody
-  starts it, and says so of this move. Then the old host takes its note away and starts it, and last the new one forgets
-  it.
+- as long as it was not started on the new host it can go back. The new host goes to `WITHDRAWN` first, where nobody
+  starts it, and which no step of a move of this name changes any more. Then the old host takes its note away and
+  starts it, and last the new one forgets it. A run that finds `GIVEN` and `WITHDRAWN` copies as from `HELD`.
 - once it was started there it may have promised somebody to keep something, so a run only goes on.
 
 Every run that copies gives the move another name. A step that comes late, of a run that was killed, has another name
 than the notes and is refused; or it takes the note of the new host for itself, and the run that goes on is refused.
+The import is such a step, too.
 """
 
 from __future__ import annotations
 
 import os
 
-from ..launcher import data, kinds
+from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.paths import HOLD_FILE
 from ..state import holds
@@ -43,7 +44,7 @@ COPY, ADMIT, DEPLOY = "copy", "admit", "deploy"
 """What a run does first: copy the data, or, when they are there, admit the container, or only deploy it, again."""
 
 LEAVES = (holds.HELD, holds.GIVEN)
-COMES = (holds.EXPECTED, holds.ADMITTED)
+COMES = (holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN)
 
 SAME = "container %r: %s and %s are the same host: name another one as move_to"
 NOT_THERE = "container %r: %s has neither the container nor volumes of it: name the host that has it as move_from"
@@ -64,8 +65,8 @@ LOST = (
     "wanted, remove %s on %s: then the container is there what it was"
 )
 OLD_LAUNCHER = (
-    "container %r: its system on %s was written by a version of the collection that cannot hold a container while it "
-    "moves: deploy it there once more, with this version, before it moves"
+    "container %r: %s on %s was written by a version of the collection whose run-container would start it while it "
+    "moves: deploy it there once more, with this version and keep_generations: 1, before it moves"
 )
 LAYER = (
     "container %r: what is written to its root on %s lasts in a layer, and only volumes move: with move_keep=true the "
@@ -73,12 +74,6 @@ LAYER = (
 )
 SPACE = "container %r: %s has %d MB left on the file system of %s, and the move needs about %d MB there: make room"
 MEGABYTE = 10**6
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or not data.is_integer(value) or value < 0:
-        raise ContractError("is no count")
-    return value
 
 
 def _mapping(value: object) -> dict[str, object]:
@@ -99,7 +94,8 @@ class MovePlace(ContractRecord):
         filled: those of them in which something is.
         snapshots: the names of the snapshots.
         layer: whether what is written to its root is kept.
-        can_hold: whether the launcher of its system reads notes of a move.
+        holds_not: its systems whose launchers read no notes of a move, by their names. By hand the container can be
+            started from each, also from that of a former generation.
         hold: what is noted of a move, as `Hold.write` has it; empty for nothing.
         size: bytes of an archive of the volumes, about.
         free: bytes that are free.
@@ -113,7 +109,7 @@ class MovePlace(ContractRecord):
     filled: list[str]
     snapshots: list[str]
     layer: bool
-    can_hold: bool
+    holds_not: list[str]
     hold: dict[str, object]
     size: int
     free: int
@@ -127,10 +123,10 @@ class MovePlace(ContractRecord):
         "filled": kinds.list_of(kinds.text),
         "snapshots": kinds.list_of(kinds.text),
         "layer": kinds.boolean,
-        "can_hold": kinds.boolean,
+        "holds_not": kinds.list_of(kinds.text),
         "hold": _mapping,
-        "size": _count,
-        "free": _count,
+        "size": kinds.count,
+        "free": kinds.count,
     }
 
     def noted(self) -> Hold | None:
@@ -171,7 +167,7 @@ class Move:
         if comes is not None and (comes.peer != self.old or comes.state not in COMES):
             raise TargetError(OTHERS % (self.name, self.new, comes.peer))
         if leaves is not None and leaves.state == holds.GIVEN:
-            return self._given(comes, there, here)
+            return self._given(leaves.move, comes, there, here)
         if not (there.container or there.volumes):
             if comes is not None:
                 raise TargetError(INCOMPLETE % (self.name, self.old, self.new))
@@ -191,7 +187,10 @@ class Move:
         if found:
             raise TargetError(BOTH % (self.name, self.new, found))
 
-    def _given(self, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
+    def _given(self, move: str, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
+        if comes is not None and (comes.state, comes.move) == (holds.WITHDRAWN, move):
+            self._refuse_data(there, here, False)
+            return COPY
         if comes is not None:
             return ADMIT  # which is refused, and goes back, when a late step of another move has changed the note
         if not here.container:
@@ -205,8 +204,8 @@ class Move:
             first: whether they are copied once before the container is stopped, and then what has changed since, which
                 may be all.
         """
-        if there.container and not there.can_hold:
-            raise TargetError(OLD_LAUNCHER % (self.name, self.old))
+        if there.holds_not:
+            raise TargetError(OLD_LAUNCHER % (self.name, ", ".join(there.holds_not), self.old))
         if there.layer and not self.keep:
             raise TargetError(LAYER % (self.name, self.old))
         copies = 2 if first else 1

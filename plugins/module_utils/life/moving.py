@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from pathlib import Path
 from typing import Iterator, Sequence
 
@@ -20,15 +19,15 @@ from ..launcher.process import boot_id
 from ..launcher.volumes import VOLUMES
 from ..state import holds, volumes
 from ..state.holds import Hold
+from ..state.systems import Systems
 from ..state.target import Layout, TargetError
 from ..state.volumes import IMPORTING
 from . import strangers
 from .at_rest import AtRest
 from .container import Container
-from .move_steps import MovePlace
+from .move_steps import COMES, OLD_LAUNCHER, MovePlace
 from .starting import starter
 
-BLOCK = 512  # bytes of what st_blocks counts, inode(7)
 MEMBER = 2048  # bytes of an archive that a file takes beside its content, about
 HOLDS_MODULE = "library/state/holds.py"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,6 +41,7 @@ NOT_COME = (
     "container %r: not all of its data are here, but another run of its move has removed volume %s again: run the "
     "playbook again, once at a time"
 )
+NOT_AGAIN = "container %r: runs again, but %s, which requires it and stopped with it, does not: %s"
 IN_THE_WAY = "container %r: this host has it already, and not from a move: remove it here, with its volumes"
 
 
@@ -69,7 +69,6 @@ class Moving:
         """Return what this host has of the container. Change nothing."""
         hold = self._noted()
         names = volumes.volume_names(self.directory)
-        system = self.layout.current_system(self.name)
         there = os.statvfs(_nearest(self.layout.state))
         return MovePlace(
             place=_place(self.layout.state),
@@ -80,9 +79,9 @@ class Moving:
             filled=self._filled(names),
             snapshots=volumes.snapshot_names(self.directory),
             layer=os.path.isdir(os.path.join(self.directory, "layer")),
-            can_hold=system is not None and (system / HOLDS_MODULE).is_file(),
+            holds_not=self._without_holds(),
             hold=hold.write() if hold is not None else {},
-            size=sum(_size(os.path.join(self.directory, VOLUMES), name) for name in names),
+            size=sum(_archive_size(os.path.join(self.directory, VOLUMES), name) for name in names),
             free=there.f_bavail * there.f_frsize,
         )
 
@@ -92,10 +91,13 @@ class Moving:
         """Return the names of its volumes on this host."""
         return volumes.volume_names(self.directory)
 
-    def hold(self, move: str, check: bool) -> tuple[bool, Hold]:
+    def hold(self, move: str, withdrawn: str | None, check: bool) -> tuple[bool, Hold]:
         """Have the container not run, and nobody start it. Return whether that changes anything, and what is noted.
 
+        One that was given to the new host is taken back only when that has withdrawn it.
+
         :param move: the name of the move, also of one that is noted already: late steps of its last run are refused.
+        :param withdrawn: the name of the move that the new host has withdrawn.
         :param check: whether to find out only.
         :raises TargetError, LauncherError, OSError: it cannot be; it goes on as it was, or is held, which the next run
             finds.
@@ -103,18 +105,33 @@ class Moving:
         with self._alone(check):
             found = self._noted()
             runs = self.rest.runs()
-            hold = found or Hold(state=holds.HELD, peer=self.peer, move=move, ran=runs)
-            if (hold.state, hold.peer) != (holds.HELD, self.peer):
+            if found is not None and not self._leaves(found, withdrawn):
                 raise self._not_noted(move, found)
             if not self._is_known():
                 raise strangers.unknown(self.layout, self.name, "stopped")
-            hold = hold.replacing(move=move)
+            hold = (found or self._first(runs)).replacing(state=holds.HELD, move=move)
             if not check:
                 holds.write(self.directory, hold)
         if check:
             return found is None or runs, hold
         with self.starter.lock(self.timeout):
             return self.starter.stop(self.timeout) or found is None, hold
+
+    def _first(self, runs: bool) -> Hold:
+        """Return what is noted of a container that is held now.
+
+        :raises TargetError: somebody could start it all the same.
+        """
+        old = self._without_holds()
+        if old:
+            raise TargetError(OLD_LAUNCHER % (self.name, ", ".join(old), "this host"))
+        stopped_with = self.starter.stops_with() if runs else []
+        return Hold(state=holds.HELD, peer=self.peer, move="", ran=runs, stopped_with=stopped_with)
+
+    def _leaves(self, hold: Hold, withdrawn: str | None) -> bool:
+        """Return whether a note says that it leaves this host for the other one, which does not have it for good."""
+        is_back = hold.state == holds.HELD or (hold.state == holds.GIVEN and hold.move == withdrawn)
+        return hold.peer == self.peer and is_back
 
     def give(self, move: str, check: bool) -> bool:
         """Leave it to the new host what becomes of the container. Return whether that is a change."""
@@ -131,9 +148,7 @@ class Moving:
             hold = self._noted()
             if hold is None:
                 return False, True
-            if hold.peer != self.peer or hold.state not in (holds.HELD, holds.GIVEN):
-                return False, False
-            if hold.state == holds.GIVEN and hold.move != withdrawn:
+            if not self._leaves(hold, withdrawn):
                 return False, False
             if check:
                 return True, True
@@ -143,7 +158,16 @@ class Moving:
             with self.starter.lock(self.timeout):
                 if not self.rest.runs():
                     self.warnings += self.starter.start(system, True, self.timeout)
+                    self._start_again(hold.stopped_with)
         return True, True
+
+    def _start_again(self, units: list[str]) -> None:
+        """Start what stopped with the container, which is not to go without them: what does not start is a warning."""
+        for unit in units:
+            try:
+                self.starter.start_unit(unit, self.timeout)
+            except TargetError as error:
+                self.warnings.append(NOT_AGAIN % (self.name, unit, error))
 
     # On the host to which it comes.
 
@@ -159,7 +183,7 @@ class Moving:
             if found is None:
                 if self._has_anything():
                     raise TargetError(IN_THE_WAY % self.name)
-            elif found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED) or self.rest.runs():
+            elif not self._comes(found) or (found.state, found.move) == (holds.WITHDRAWN, move) or self.rest.runs():
                 raise self._not_noted(move, found)
             if not check:
                 holds.write(self.directory, Hold(state=holds.EXPECTED, peer=self.peer, move=move))
@@ -175,22 +199,27 @@ class Moving:
         return self._turn(move, (holds.EXPECTED, holds.ADMITTED), holds.ADMITTED, check, needed)
 
     def withdraw(self, move: str | None, check: bool) -> tuple[bool, bool, str | None]:
-        """Have it not be started here any more, unless it was.
+        """Have it not be started here any more, unless it was, and have no later step of the move count here.
 
-        :param move: the name of the move; by default that which is noted. A note of another one keeps its name, for
-            what has come is that one's, and is not to be admitted for this.
+        :param move: the name of the move; by default that which is noted. The note of another one becomes one of this,
+            for nothing of either is to be admitted.
         :return: whether that changes anything; whether it was never started here; and the name of the move.
         """
         with self._alone(check):
             found = self._noted()
             if found is None:
                 return False, not self._has_anything(), None
-            if found.peer != self.peer or found.state not in (holds.EXPECTED, holds.ADMITTED):
+            if not self._comes(found):
                 return False, False, None
-            changed = found.state != holds.EXPECTED
+            name = move or found.move
+            changed = (found.state, found.move) != (holds.WITHDRAWN, name)
             if changed and not check:
-                holds.write(self.directory, found.replacing(state=holds.EXPECTED))
-            return changed, True, move or found.move
+                holds.write(self.directory, found.replacing(state=holds.WITHDRAWN, move=name))
+            return changed, True, name
+
+    def _comes(self, hold: Hold) -> bool:
+        """Return whether a note says that it comes from the other host, and was never started here."""
+        return hold.peer == self.peer and hold.state in COMES
 
     # What all of them stand on.
 
@@ -237,6 +266,11 @@ class Moving:
         filled = self._filled(volumes.volume_names(self.directory))
         return self._has_container() or bool(filled or volumes.snapshot_names(self.directory))
 
+    def _without_holds(self) -> list[str]:
+        """Return the names of its systems whose launchers read no notes of a move, those of former generations, too."""
+        found = Systems(self.layout).of_container(self.name)
+        return [system.name for system in found if not (system / HOLDS_MODULE).is_file()]
+
     def _is_known(self) -> bool:
         return self._has_container() or bool(volumes.volume_names(self.directory))
 
@@ -255,27 +289,9 @@ def _place(state: Path) -> str:
     return "%s %d %d" % (boot_id(), found.st_dev, found.st_ino)
 
 
-def _size(directory: str, name: str) -> int:
+def _archive_size(directory: str, name: str) -> int:
     """Return how large an archive of a volume is, about: the container may be writing to it."""
-    size = 0
-    seen: set[tuple[int, int]] = set()
-
-    def enter(opened: int) -> list[str]:
-        nonlocal size
-        found = []
-        for each in os.listdir(opened):
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(each, dir_fd=opened, follow_symlinks=False)
-                identity = status.st_dev, status.st_ino
-                size += MEMBER
-                if stat.S_ISDIR(status.st_mode):
-                    found.append(each)
-                elif identity not in seen:
-                    size += status.st_blocks * BLOCK
-                if status.st_nlink > 1:
-                    seen.add(identity)
-        return found
-
+    size = trees.TreeSize()
     try:
         above = os.open(directory, _DIRECTORY)
     except FileNotFoundError:
@@ -283,7 +299,7 @@ def _size(directory: str, name: str) -> int:
     try:
         # It changes meanwhile: what was counted counts.
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, LauncherError):
-            trees.walk(above, name, os.path.join(directory, name), enter)
+            trees.walk(above, name, os.path.join(directory, name), size.enter)
     finally:
         os.close(above)
-    return size
+    return size.bytes + size.entries * MEMBER

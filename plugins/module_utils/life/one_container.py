@@ -178,7 +178,7 @@ class OneContainer:
         if self.state not in ("stopped", "absent") or self.sizes.would_change(self.state):
             system = self.cycle.planned_system(self.state) or self.cycle.layout.current_system(self.name)
             specification = self.specification or known_specification(system)
-            self.sizes.examine(specification, staged=self.specification is None)
+            self.sizes.examine(specification, system if self.specification is None else None)
 
     def examine_before(self, check: bool) -> None:
         """Refuse a system that is on the host already and could not be started now.

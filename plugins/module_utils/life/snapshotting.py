@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
-from ..state import restoring, volumes
+from ..state import holds, quotas, restoring, volumes
 from ..state.restoring import Restore
 from ..state.snapshot_record import SnapshotRecord, no_longer_kept
 from ..state.snapshots import Snapshots, copy, inodes_in, write_out
@@ -43,6 +43,7 @@ OTHER_SYSTEM = (
     "snapshot {snapshot}: was taken with the system {former}, and {current} is current: state: rolled_back of "
     "system_container goes back to it, if the data need it"
 )
+MOVES = "container {name!r}: its volumes are not replaced: {said}"
 NOT_SPACE = (28, 122)  # ENOSPC, EDQUOT
 FULL = "{place}: no space is left for the copy ({error}); nothing was changed: make room, or remove snapshots"
 
@@ -245,6 +246,7 @@ class Snapshotting:
             return self._result({"snapshot": snapshot, "removed": []}, changed=True)
         self.rest.refuse(self._restart)
         volumes.refuse_mounts(str(self.directory), record.volumes)
+        self._refuse_volumes(snapshot, record)
         current = self.layout.current_system(self.name)
         if current is not None and record.system and record.system != current.name:
             said = OTHER_SYSTEM.format(snapshot=snapshot, former=record.system, current=current.name)
@@ -264,6 +266,16 @@ class Snapshotting:
         before = {volume: "as it is" if volume in there else "absent" for volume in record.volumes}
         after = dict.fromkeys(record.volumes, f"of the snapshot {snapshot}")
         return self._result(result, before={"volumes": before}, after={"volumes": after})
+
+    def _refuse_volumes(self, snapshot: str, record: SnapshotRecord) -> None:
+        """Refuse to replace the volumes of a container that moves, or by what is larger than they may be."""
+        moving = holds.refusal(str(self.directory))
+        if moving is not None:
+            self._lack(TargetError(MOVES.format(name=self.name, said=moving)))
+        saved = str(self.snapshots.path / snapshot / VOLUMES)
+        found = quotas.larger_trees(str(self.directory), saved, record.volumes)
+        if found:
+            raise TargetError(f"snapshot {snapshot}: is not restored: {'; '.join(found)}")
 
     def _put_back(self, snapshot: str, record: SnapshotRecord) -> None:
         """Replace the volumes."""

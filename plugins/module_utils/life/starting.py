@@ -26,6 +26,7 @@ from ..state.target import TargetError
 from .again import run_launcher
 
 WARNING = "run-container: warning: "
+NO_UNITS = "the unit %s cannot be started: systemd does not run here"
 
 
 class Starter(Protocol):
@@ -44,6 +45,12 @@ class Starter(Protocol):
 
     def stop(self, timeout: float) -> bool:
         """Stop the container, with a kill after `timeout` seconds. Return whether it ran."""
+
+    def stops_with(self) -> list[str]:
+        """Return the units that run, and that a stop of the container stops as well, since they require it."""
+
+    def start_unit(self, unit: str, timeout: float) -> None:
+        """Start a unit that stopped with the container, which runs again. Raise TargetError when it does not start."""
 
     def await_ready(self, timeout: float) -> bool:
         """Wait until the container's systemd has booted. Return whether it has within `timeout` seconds."""
@@ -81,6 +88,14 @@ class LauncherStarter:
     def stop(self, timeout: float) -> bool:
         """Stop the container. Return whether it ran."""
         return bool(self.container.stop(timeout))
+
+    def stops_with(self) -> list[str]:
+        """Return nothing: without a service manager no container stops with another."""
+        return []
+
+    def start_unit(self, unit: str, timeout: float) -> None:
+        """Refuse the unit, which was one of a service manager that is not there."""
+        raise TargetError(NO_UNITS % unit)
 
     def await_ready(self, timeout: float) -> bool:
         """Wait until the container's systemd has booted. Return whether it has in time."""
@@ -123,7 +138,7 @@ class UnitStarter:
                 message += "; systemd goes on trying, for it cannot be stopped either: %s" % another
             raise NotReady(message, ended=True) from error
         for unit in self._stopped_with_it:
-            self.systemd.start(unit, timeout)
+            self.start_unit(unit, timeout)
         warnings: list[str] = self.container.status().warnings
         return warnings
 
@@ -134,12 +149,23 @@ class UnitStarter:
         """
         ran = self.container.status().state == "running"
         if self.systemd.is_active(self.unit):
-            required = self.systemd.show(self.unit, "RequiredBy").split()
-            self._stopped_with_it = [unit for unit in required if self.systemd.is_active(unit)]
+            self._stopped_with_it = self.stops_with()
             self.systemd.stop(self.unit, timeout)
         self._end_by_hand(timeout)
         with self.container.lock(timeout):
             return bool(self.container.stop(timeout)) or ran
+
+    def stops_with(self) -> list[str]:
+        """Return the active units that require that of the container, or one of these."""
+        found = [self.unit] if self.systemd.is_active(self.unit) else []
+        for unit in found:
+            required = self.systemd.show(unit, "RequiredBy").split()
+            found += [other for other in required if other not in found and self.systemd.is_active(other)]
+        return found[1:]
+
+    def start_unit(self, unit: str, timeout: float) -> None:
+        """Start a unit that stopped with the container. Raise TargetError."""
+        self.systemd.start(unit, timeout)
 
     def _end_by_hand(self, timeout: float) -> None:
         """Stop the unit of a start by hand, which may also be about to start the container again."""

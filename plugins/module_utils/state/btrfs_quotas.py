@@ -40,6 +40,9 @@ class SubvolumeQuota(DirectoryQuota):
     def needs_filter(self) -> bool:
         return True
 
+    def counts_blocks(self) -> bool:
+        return not any(option.startswith("compress") for option in self._mount().settings.split(","))
+
     def is_enlisted(self) -> bool:
         return os.fstat(self.descriptor).st_ino == ROOT
 

@@ -8,16 +8,12 @@ then on its limit can change, or go, at any moment.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from ..launcher import identity, mount_table, trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..launcher.mount_table import MountTableEntry
 
-BLOCK = 512  # bytes of what st_blocks counts, inode(7)
 SIZE_UNITS = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 NONE = "its file system, %s at %s, has no quotas of directories: put it on ext4, xfs or btrfs"
 NESTED = "this host is itself a container, and has no right to set quotas"
@@ -50,6 +46,10 @@ class DirectoryQuota:
         """Return whether root inside could leave a limit if no system-call filter kept it from that."""
         return False
 
+    def counts_blocks(self) -> bool:
+        """Return whether a file counts as what stat(2) says that it takes."""
+        return True
+
     def is_enlisted(self) -> bool:
         """Return whether all that is in the directory counts."""
         return False
@@ -64,7 +64,7 @@ class DirectoryQuota:
         Args:
             settled: whether the answer must have all that was written until now.
         """
-        return tree_size(self.descriptor, self.path)
+        return trees.tree_size(self.descriptor, self.path)
 
     def set_limit(self, size: int) -> None:
         """Set the limit of an enlisted directory, in bytes; 0 lifts it. Raise OSError."""
@@ -84,38 +84,6 @@ class DirectoryQuota:
 
     def _mount(self) -> MountTableEntry:
         return mount_table.way(mount_table.read(), self.path)[-1]
-
-
-def tree_size(directory: int, place: str) -> int:
-    """Return how many bytes of the disk all below a directory takes.
-
-    Args:
-        directory: a descriptor of it.
-        place: its path, for messages.
-
-    Raises:
-        LauncherError: something is mounted in it.
-    """
-    total = 0
-
-    def enter(descriptor: int) -> list[str]:
-        nonlocal total
-        total += os.fstat(descriptor).st_blocks * BLOCK
-        found = []
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # somebody has just removed it
-                if stat.S_ISDIR(status.st_mode):
-                    found.append(entry.name)
-                else:  # each of a file's names has its part of it
-                    total += status.st_blocks * BLOCK // max(1, status.st_nlink)
-        return found
-
-    trees.walk(directory, ".", place, enter)
-    return total
 
 
 def size_text(size: int) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The number of what is written here. A later one is not understood, and holds the container as well."""
 
-HELD, GIVEN, EXPECTED, ADMITTED = "held", "given", "expected", "admitted"
+HELD, GIVEN, EXPECTED, ADMITTED, WITHDRAWN = "held", "given", "expected", "admitted", "withdrawn"
 AGAIN = "Run the playbook move_container again, which finishes that"
 SAID = {
     HELD: "it moves to %(peer)s, and does not start here meanwhile. " + AGAIN + "; or, to give it up, remove %(path)s",
@@ -31,7 +31,13 @@ SAID = {
     "what it has there is not wanted, remove it there, and then %(path)s",
     EXPECTED: "it moves here from %(peer)s, and not all of its data have come. " + AGAIN + "; or, to give it up, "
     "remove it here with its volumes (state: absent, remove_volumes: true)",
+    WITHDRAWN: "it was to move here from %(peer)s, which has it as before. " + AGAIN + "; or remove what has come here "
+    "(state: absent, remove_volumes: true)",
 }
+NOT_OF_THIS = (
+    "container %s: no import of a move of this name (%s) is expected here, but noted is %s: another run has ended that "
+    "move, or goes on with it; run the playbook move_container again"
+)
 UNREADABLE = (
     "%(path)s says that it moves between two hosts, and cannot be read: %(error)s. Look whether it runs on another "
     "host; if not, remove that file"
@@ -42,22 +48,26 @@ class Hold(ContractRecord):
     """What is noted on one host of a container that moves.
 
     Attributes:
-        state: on the host that it leaves `HELD`, and then `GIVEN`; on the other one `EXPECTED`, and then `ADMITTED`.
+        state: on the host that it leaves `HELD`, and then `GIVEN`; on the other one `EXPECTED`, and then `ADMITTED`, or
+            `WITHDRAWN`, after which no step of this move counts there.
         peer: the other host, as the inventory calls it.
         move: what tells this move from any other.
         ran: whether it ran when it was held, and is to run again when the move is given up.
+        stopped_with: the units that stopped with it, since they require it, and are to run again with it.
     """
 
     state: str
     peer: str
     move: str
     ran: bool = False
+    stopped_with: list[str] = []
 
     KINDS = {
-        "state": kinds.choice(HELD, GIVEN, EXPECTED, ADMITTED),
+        "state": kinds.choice(HELD, GIVEN, EXPECTED, ADMITTED, WITHDRAWN),
         "peer": kinds.text,
         "move": kinds.text,
         "ran": kinds.boolean,
+        "stopped_with": kinds.list_of(kinds.text),
     }
 
 
@@ -127,6 +137,30 @@ def refuse(name: str, directory: str) -> None:
     said = refusal(directory)
     if said is not None:
         raise Held("container %s: %s" % (name, said))
+
+
+def refuse_import(name: str, directory: str, move: str | None) -> None:
+    """Refuse to replace the volumes of a container that moves, but for the import of that move, while it is expected.
+
+    Args:
+        name: the container's.
+        directory: its directory on this host.
+        move: the name of the move to which the import belongs; None for one that belongs to none.
+
+    Raises:
+        Held: they are not to be replaced.
+    """
+    if move is None:
+        refuse(name, directory)
+        return
+    try:
+        found = read(directory)
+    except ContractError:
+        refuse(name, directory)
+        raise
+    if found is None or (found.state, found.move) != (EXPECTED, move):
+        said = "nothing" if found is None else "%s (%s)" % (found.state, found.move)
+        raise Held(NOT_OF_THIS % (name, move, said))
 
 
 def let_start(name: str, directory: str, before_boot: Callable[[], None] | None) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..launcher import linux
+from ..launcher import linux, trees
 from ..launcher.errors import LauncherError
 from ..launcher.paths import make_directory, remove_tree
 from ..launcher.volumes import SIZING, VOLUMES
@@ -18,7 +18,7 @@ from .project_quotas import ProjectQuota
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Iterable, Iterator
 
     from ..launcher.contract import Specification
     from .volume_sizes import VolumeSize
@@ -35,10 +35,14 @@ QUOTA_OF_ROOT = (
     "its own (auto)"
 )
 UNFILTERED = (
-    "root inside could leave the limit of a btrfs, as the system has no filter of system calls: install libseccomp, "
-    "and stage the system again"
+    "root inside could leave the limit of a btrfs, as the system has no filter of system calls that keeps it from "
+    "making subvolumes: install libseccomp, and stage the system again, with this version of the collection"
 )
 NOT_KEPT = "volume %s: its size of %s is not kept: %s"
+LARGER = (
+    "the volume %s would hold %s, more than its size of %s, so that nothing could be written to it: declare a larger "
+    "one, and deploy, before"
+)
 TOO_MUCH = "volume %s: holds %s, more than its size of %s: nothing can be written before something is removed"
 
 
@@ -113,6 +117,46 @@ def _enforce(directory: str, name: str, size: VolumeSize, specification: Specifi
             quota.set_limit(size.size)
         used = quota.used()
     return [TOO_MUCH % (name, size_text(used), size_text(size.size))] if used > size.size else []
+
+
+def larger(directory: str, found: dict[str, int]) -> list[str]:
+    """Return what is to be said of what is to be in a container's volumes, and is more than their sizes.
+
+    Args:
+        directory: the container's on the host.
+        found: how many bytes of the disk are to be in each volume, by its name.
+    """
+    said = []
+    for name, size in sorted(volume_sizes.read(directory).items()):
+        if found.get(name, 0) <= size.size:
+            continue
+        with opened(os.path.join(directory, VOLUMES, name)) as quota:
+            if quota.refusal() is None and quota.counts_blocks():
+                said.append(LARGER % (name, size_text(found[name]), size_text(size.size)))
+    return said
+
+
+def larger_trees(directory: str, above: str, names: Iterable[str]) -> list[str]:
+    """Return what `larger` says of directories that are to be a container's volumes. Those without a size are not read.
+
+    Args:
+        directory: the container's on the host.
+        above: path of the directory that they are in.
+        names: theirs, which are those of the volumes.
+
+    Raises:
+        LauncherError: something is mounted in one.
+    """
+    sizes = volume_sizes.read(directory)
+    return larger(directory, {name: _disk_size(os.path.join(above, name)) for name in names if name in sizes})
+
+
+def _disk_size(path: str) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return trees.tree_size(descriptor, path)
+    finally:
+        os.close(descriptor)
 
 
 def differing(directory: str, sizes: dict[str, VolumeSize]) -> list[str]:

@@ -31,12 +31,6 @@ DAMAGED = (
 )
 
 
-def _inode(value: object) -> int:
-    if not isinstance(value, int) or not data.is_integer(value):
-        raise ContractError("is no inode's number")
-    return value
-
-
 class Restore(ContractRecord):
     """A restore that is not finished.
 
@@ -56,7 +50,7 @@ class Restore(ContractRecord):
         "snapshot": kinds.text,
         "restart": kinds.boolean,
         "ready": kinds.boolean,
-        "volumes": kinds.mapping_of(kinds.text, _inode),
+        "volumes": kinds.mapping_of(kinds.text, kinds.integer(0, "is no inode's number")),
     }
 
 

@@ -27,12 +27,6 @@ NEWER = (
 )
 
 
-def _count(value: object) -> int:
-    if not isinstance(value, int) or not data.is_integer(value) or value < 0:
-        raise ContractError("is no count")
-    return value
-
-
 def _duration(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
         raise ContractError("is no number of seconds")
@@ -86,8 +80,8 @@ class SnapshotRecord(ContractRecord):
         "labels": labels_of,
         "consistent": kinds.choice(*CONSISTENCIES),
         "volumes": kinds.list_of(volume_name),
-        "size": _count,
-        "files": _count,
+        "size": kinds.count,
+        "files": kinds.count,
         "seconds": _duration,
         "paused_seconds": _duration,
     }

@@ -30,7 +30,6 @@ READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY 
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 AT_ONCE = 1 << 20
 MOST = 1 << 30  # bytes of one call of copy_file_range(2)
-BLOCK = 512  # bytes of what st_blocks counts, inode(7)
 DEFAULT_ACL = "system.posix_acl_default"
 LEASED = (
     "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
@@ -95,7 +94,7 @@ class TreeCopy:
         source = os.open(name, DIRECTORY, dir_fd=parent)
         try:
             status = os.fstat(source)
-            self.size += status.st_blocks * BLOCK
+            self.size += status.st_blocks * trees.BLOCK
             _give(source, status, self._here, [self.place, "...", name])
         finally:
             os.close(source)
@@ -180,7 +179,7 @@ class TreeCopy:
                 _give(source, status, target, [self.place, "...", name])
             finally:
                 os.close(target)
-            self.size += status.st_blocks * BLOCK
+            self.size += status.st_blocks * trees.BLOCK
         finally:
             os.close(source)
 
@@ -188,7 +187,7 @@ class TreeCopy:
         if self._shares and self._share(source, target):
             return
         size = status.st_size
-        if status.st_blocks * BLOCK >= size:
+        if status.st_blocks * trees.BLOCK >= size:
             _copy_range(source, target, 0, size)
             return
         end = 0

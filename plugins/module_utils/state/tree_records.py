@@ -12,7 +12,6 @@ import json
 from typing import Any, Dict
 
 from ..launcher import kinds
-from ..launcher.data import is_integer
 from ..launcher.kinds import ContractError, ContractRecord
 from ..launcher.names import is_digest
 
@@ -29,12 +28,6 @@ def _content(value: object) -> str:
     if not is_digest(value):
         raise ContractError("is no content of a tree")
     return str(value)
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or not is_integer(value) or value < 0:
-        raise ContractError("is no count")
-    return value
 
 
 def _word(value: object) -> str:
@@ -60,7 +53,7 @@ class TreeRecord(ContractRecord):
     description: str = ""
     made: int = 0
 
-    KINDS = {"content": _content, "source": kinds.text, "description": kinds.text_or_none, "made": _count}
+    KINDS = {"content": _content, "source": kinds.text, "description": kinds.text_or_none, "made": kinds.count}
 
 
 class TreeFacts(ContractRecord):
@@ -79,8 +72,8 @@ class TreeFacts(ContractRecord):
     distribution: dict[str, str] = {}
 
     KINDS = {
-        "size": _count,
-        "files": _count,
+        "size": kinds.count,
+        "files": kinds.count,
         "packages": kinds.mapping_of(_word, _word),
         "distribution": kinds.mapping_of(kinds.text, _word),
     }
@@ -105,7 +98,7 @@ class TreeArchive(ContractRecord):
     content: str = ""
     facts: TreeFacts = TreeFacts()
 
-    KINDS = {"checksum": kinds.text, "size": _count, "content": _content_or_none, "facts": TreeFacts.read}
+    KINDS = {"checksum": kinds.text, "size": kinds.count, "content": _content_or_none, "facts": TreeFacts.read}
 
 
 class Piece(ContractRecord):
@@ -123,7 +116,7 @@ class Piece(ContractRecord):
     size: int
     digest: str
 
-    KINDS = {"path": kinds.path, "offset": _count, "size": _count, "digest": kinds.text}
+    KINDS = {"path": kinds.path, "offset": kinds.count, "size": kinds.count, "digest": kinds.text}
 
 
 def record_text(record: ContractRecord) -> str:

@@ -64,23 +64,30 @@ class Examiner:
     """Refuses the members that `Unpacker` would refuse, but for what lies on their way, and writes nothing.
 
     :param base: the files of the archive's base, if it has one.
+    :ivar data: how many bytes the files of each volume take on a disk at least.
     """
 
     def __init__(self, base: Base | None) -> None:
         self._base = base
+        self.data: dict[str, int] = {}
 
     def write(self, member: Member, _content: Iterable[memoryview]) -> int:
         """Return how many bytes the file of a member has.
 
         :raises Damaged: it cannot be there.
         """
-        checked(member)
-        if member.kind != TarKind.KEPT:
-            return member.size if member.kind == TarKind.FILE else 0
-        found = self._base.find(member.path) if self._base is not None else None
-        if found is None:
-            raise Damaged(NOT_KEPT % shown_path(member.path))
-        return found.size
+        volume = os.fsdecode(checked(member)[0])
+        file = member
+        if member.kind == TarKind.KEPT:
+            found = self._base.find(member.path) if self._base is not None else None
+            if found is None:
+                raise Damaged(NOT_KEPT % shown_path(member.path))
+            file = found
+        elif member.kind != TarKind.FILE:
+            return 0
+        data = file.size if file.extents is None else sum(length for _offset, length in file.extents)
+        self.data[volume] = self.data.get(volume, 0) + data
+        return file.size
 
 
 class Way:

@@ -14,7 +14,6 @@ import os
 from typing import IO, Callable, Iterable
 
 from ..launcher import kinds
-from ..launcher.data import is_integer
 from ..launcher.kinds import ContractError, ContractRecord
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of
@@ -30,16 +29,7 @@ ARCHIVE_MANIFEST, ARCHIVE_CHECKSUM = b"unshare-archive.json", b"unshare-archive.
 MANIFEST_LIMIT = 1 << 20
 
 
-def _format(value: object) -> int:
-    if not isinstance(value, int) or not is_integer(value) or value < 1:
-        raise ContractError("is no number of a format")
-    return value
-
-
-def _time(value: object) -> int:
-    if not isinstance(value, int) or not is_integer(value) or value < 0:
-        raise ContractError("is no time")
-    return value
+_TIME = kinds.integer(0, "is no time")
 
 
 class ArchiveManifest(ContractRecord):
@@ -68,16 +58,16 @@ class ArchiveManifest(ContractRecord):
     uptime: int = 0
 
     KINDS = {
-        "format": _format,
+        "format": kinds.integer(1, "is no number of a format"),
         "container": kinds.container_name,
         "volumes": kinds.list_of(kinds.text),
         "system": kinds.text_or_none,
-        "made": _time,
+        "made": _TIME,
         "state": kinds.choice(*CONSISTENCIES),
         "base": kinds.text_or_none,
         "boot": kinds.text_or_none,
-        "time": _time,
-        "uptime": _time,
+        "time": _TIME,
+        "uptime": _TIME,
     }
 
     @property

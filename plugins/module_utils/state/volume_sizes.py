@@ -15,12 +15,6 @@ from ..launcher.volumes import SIZES_FILE
 DAMAGED = "%s: %s; declare the container's volumes again"
 
 
-def _size(value: object) -> int:
-    if not isinstance(value, int) or not data.is_integer(value) or value < 1:
-        raise ContractError("is no size")
-    return value
-
-
 class VolumeSize(ContractRecord):
     """The size of a volume.
 
@@ -32,7 +26,7 @@ class VolumeSize(ContractRecord):
     size: int
     may_fail: bool = False
 
-    KINDS = {"size": _size, "may_fail": kinds.boolean}
+    KINDS = {"size": kinds.integer(1, "is no size"), "may_fail": kinds.boolean}
 
 
 class _Sizes(ContractRecord):

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from ..launcher.contract import Specification
 
 IMPORTING = VOLUMES + ".importing"
-"""The directory beside it of volumes that an import unpacks, or of those that it has replaced: nobody needs either."""
+"""The directory beside it of volumes that an import unpacks, or of those that it has replaced: nobody needs either.
+
+One that was killed leaves it. Whoever has the lock by which runs take turns removes it.
+"""
 
 LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
 )
+NOT_REMOVED = "what an interrupted import has left is not removed: %s"
 SNAPSHOTS_LEFT = (
     "container %s: its snapshots are kept in %s: %s; container_snapshot restores or removes one, and remove_volumes: "
     "true removes all"
@@ -115,6 +119,41 @@ def _names(directory: str) -> list[str]:
     return sorted(filter(is_name, found))
 
 
+def leftovers(directory: str) -> list[str]:
+    """Return the paths of what interrupted runs have left beside a container's volumes, and the next ones remove.
+
+    What a run needs that goes on now looks the same.
+
+    Args:
+        directory: the container's on the host.
+    """
+    found = [os.path.join(directory, name) for name in (IMPORTING, SIZING)]
+    snapshots = os.path.join(directory, SNAPSHOTS)
+    try:
+        names = sorted(os.listdir(snapshots))
+    except FileNotFoundError:
+        names = []
+    found += [os.path.join(snapshots, name) for name in names if name[0] == "." and name != RESTORING]
+    return [path for path in found if os.path.lexists(path)]
+
+
+def clear(directory: str) -> list[str]:
+    """Remove what an import that was killed has left. Return warnings.
+
+    The caller holds the lock by which runs take turns.
+
+    Args:
+        directory: the container's on the host.
+    """
+    if not os.path.lexists(os.path.join(directory, IMPORTING)):
+        return []
+    try:
+        remove_entries(directory, (IMPORTING,))
+    except (LauncherError, OSError) as error:
+        return [NOT_REMOVED % error]
+    return []
+
+
 def part_with(name: str, directory: str, asked: bool) -> list[str]:
     """Remove volumes and snapshots of a container that was removed, if that was asked. Return what to say of the kept.
 
@@ -126,8 +165,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
     Raises:
         LauncherError: something is mounted in one of them.
     """
-    if asked:
-        remove_entries(directory, (SNAPSHOTS, VOLUMES, IMPORTING, SIZING))
+    remove_entries(directory, (IMPORTING, *((SNAPSHOTS, VOLUMES, SIZING) if asked else ())))
     left = [
         text % (name, os.path.join(directory, place), ", ".join(found))
         for text, place, found in (

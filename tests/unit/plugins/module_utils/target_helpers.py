@@ -131,6 +131,7 @@ class FakeSystemd(Systemd):
         self.active: set[str] = set()
         self.orders: list[str] = []
         self.required_by = ""
+        self.requiring: dict[str, str] = {}
         self.unit_properties: dict[str, str] = {}
         self.broken = False
 
@@ -147,7 +148,7 @@ class FakeSystemd(Systemd):
         return sorted(self.active)
 
     def show(self, unit: str, name: str) -> str:
-        return {"RequiredBy": self.required_by}[name]
+        return {"RequiredBy": self.requiring.get(unit, self.required_by)}[name]
 
     def properties(self, unit: str, names: list[str]) -> dict[str, str]:
         return {name: self.unit_properties[name] for name in names if name in self.unit_properties}

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import typing as t
 from pathlib import Path
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import system_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import remove_entries
 from ansible_collections.unshare.container.plugins.module_utils.life import moving
 from ansible_collections.unshare.container.plugins.module_utils.life.move_steps import ADMIT, COPY, Move
 from ansible_collections.unshare.container.plugins.module_utils.life.moving import Moving
 from ansible_collections.unshare.container.plugins.module_utils.state import holds, volumes
-from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from ..target_helpers import FakeContainer
 
@@ -32,7 +34,9 @@ class FakeHost:
         self.directory = str(self.layout.container("web"))
         self.container = FakeContainer()
         self.started = 0
-        self.system = self.layout.systems / "0-web"
+        self.requiring: list[str] = []
+        self.broken: list[str] = []
+        self.system = self.layout.systems / system_name("0" * 32, "web")
         launcher = self.system / moving.HOLDS_MODULE
         launcher.parent.mkdir(parents=True)
         launcher.touch()
@@ -76,7 +80,16 @@ class FakeStarter:
         self.host.deploy()
         return ["a warning"]
 
+    def stops_with(self) -> list[str]:
+        return list(self.host.requiring) if self.host.container.running is not None else []
+
+    def start_unit(self, unit: str, timeout: float) -> None:
+        if unit in self.host.broken:
+            raise TargetError("it fails")
+        self.host.requiring.append(unit)
+
     def stop(self, timeout: float) -> bool:
+        self.host.requiring.clear()
         return self.host.container.stop(timeout)
 
 
@@ -87,6 +100,7 @@ class Hosts:
         self.one, self.two = FakeHost(root, "one"), FakeHost(root, "two")
         self.name = ""
         self.step = ""
+        self.names = itertools.count()
 
     def forward(self) -> t.Iterator[t.Callable[[], object]]:
         """Yield each step of a move, which is done before the next is asked for."""
@@ -94,7 +108,8 @@ class Hosts:
         self.step = Move("web", "one", "two").first_step(there, here)
         self.name = str(there.hold.get("move", ""))
         if self.step == COPY:
-            yield lambda: self.hold("new")
+            withdrawn = str(here.hold["move"]) if here.hold.get("state") == holds.WITHDRAWN else None
+            yield lambda: self.hold("new%d" % next(self.names), withdrawn)
             yield lambda: self.two.moving().expect(self.name, False)
             yield self.copy
             yield lambda: self.one.moving().give(self.name, False)
@@ -103,12 +118,13 @@ class Hosts:
         yield self.two.deploy
         yield self.one.remove
 
-    def hold(self, name: str) -> None:
-        _changed, found = self.one.moving().hold(name, False)
+    def hold(self, name: str, withdrawn: str | None = None) -> None:
+        _changed, found = self.one.moving().hold(name, withdrawn, False)
         self.name = found.move
 
     def copy(self) -> None:
         """Import the volumes."""
+        holds.refuse_import("web", self.two.directory, self.name)
         assert self.one.container.running is None
         assert not self.two.data.exists(), "an import replaces nothing"
         (self.two.data / "written").mkdir(parents=True)

@@ -14,6 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.paths i
 from ansible_collections.unshare.container.plugins.module_utils.life import container as container_module
 from ansible_collections.unshare.container.plugins.module_utils.life import examination, service
 from ansible_collections.unshare.container.plugins.module_utils.life.container import ON_DISK, Container
+from ansible_collections.unshare.container.plugins.module_utils.life.host_containers import HostContainers
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.one_container import OneContainer
 from ansible_collections.unshare.container.plugins.module_utils.state import generations, holds
@@ -93,6 +94,25 @@ def test_v5_what_is_not_started_is_not_refused(held: HeldContainer, state: str) 
     one.bring(True, False)
     held.one(state).bring(False, False)
     assert not [said for said in one.warnings if "moves to" in said]
+
+
+@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
+@pytest.mark.parametrize("check", [True, False])
+def test_v5_nothing_that_moves_is_purged(held: HeldContainer, state: str, check: bool) -> None:
+    """It is declared for the other host. Without its system it could not go back, nor without its note be held."""
+    holds.write(held.directory, HELD.replacing(state=state))
+    host = HostContainers(held.layout.root, {}, {}, {}, lambda name: held.container, check)
+    assert host.unnamed() == ["web"]
+    assert host.bring(False, options_of({"state": "absent"}, "purge")) == []
+    (said,) = host.warnings
+    assert said.startswith("container 'web': is not declared, and is not removed all the same: it ")
+    assert "two" in said or state == holds.ADMITTED
+    assert holds.is_noted(held.directory)
+    assert held.current == held.system.name
+    holds.lift(held.directory)
+    (result,) = host.bring(False, options_of({"state": "absent"}, "purge"))
+    assert result["changed"]
+    assert (held.current == "") is not check
 
 
 def test_v5_v6_what_is_removed_with_its_volumes_is_held_no_more(held: HeldContainer) -> None:

@@ -35,7 +35,7 @@ def place(name: str, **given: t.Any) -> MovePlace:
         "filled": [],
         "snapshots": [],
         "layer": False,
-        "can_hold": False,
+        "holds_not": [],
         "hold": {},
         "size": 0,
         "free": 100 * GIGABYTE,
@@ -45,7 +45,7 @@ def place(name: str, **given: t.Any) -> MovePlace:
 
 def old(state: str = "", move: str = "abc", peer: str = "two", **given: t.Any) -> MovePlace:
     """Return what a host has that has the container."""
-    usual = {"container": True, "volumes": ["data"], "filled": ["data"], "can_hold": True, "size": GIGABYTE}
+    usual = {"container": True, "volumes": ["data"], "filled": ["data"], "size": GIGABYTE}
     return place("first", **{**usual, **noted(state, peer, move), **given})
 
 
@@ -88,10 +88,14 @@ HAS: dict[str, t.Any] = {"container": True, "volumes": ["data"], "filled": ["dat
         ),  # whose note somebody has removed; it was never started there
         (old(holds.HELD), new(), COPY),
         (old(holds.HELD), new(holds.EXPECTED, volumes=["data"], filled=["data"]), COPY),
-        (old(holds.HELD, can_hold=True, container=True), new(holds.EXPECTED, "another"), COPY),
+        (old(holds.HELD), new(holds.EXPECTED, "another"), COPY),
         (old(holds.GIVEN), new(holds.EXPECTED), ADMIT),
         (old(holds.GIVEN), new(holds.EXPECTED, "another"), ADMIT),
         (old(holds.GIVEN), new(holds.ADMITTED, **HAS), ADMIT),
+        (old(holds.GIVEN), new(holds.WITHDRAWN, **HAS), COPY),  # the way back was interrupted
+        (old(holds.GIVEN), new(holds.WITHDRAWN, "another"), ADMIT),
+        (old(holds.HELD), new(holds.WITHDRAWN), COPY),
+        (old(), new(holds.WITHDRAWN), COPY),
         (old(holds.GIVEN), new(**HAS), DEPLOY),
         (old(holds.GIVEN, **GONE), new(**HAS), DEPLOY),  # its removal was interrupted
         (old(**GONE), new(**HAS), DEPLOY),  # it has moved
@@ -124,7 +128,11 @@ def test_v5_a_run_goes_on_where_the_last_one_was_interrupted(there: MovePlace, h
             new(),
             "was given to two, which has nothing of it now.*remove /var/lib/unshare/containers/web/move.json on one",
         ),
-        (old(can_hold=False), new(), "its system on one was written by a version .* deploy it there once more"),
+        (
+            old(holds_not=["1-web", "2-web"]),
+            new(),
+            "1-web, 2-web on one was written by a version .* deploy it there once",
+        ),
         (old(layer=True), new(), "its root on one lasts in a layer.*move_keep=true"),
         (old(free=2 * GIGABYTE - 1), new(), "one has 1999 MB left .* needs about 2001 MB there: make room"),
         (old(), new(free=4 * GIGABYTE - 1), "two has 3999 MB left .* needs about 4001 MB there: make room"),
@@ -145,8 +153,8 @@ def test_v5_what_the_old_host_keeps_may_have_a_layer() -> None:
     assert step(old(layer=True), new(), keep=True) == COPY
 
 
-def test_v5_volumes_alone_need_no_launcher_that_can_hold() -> None:
-    assert step(old(container=False, can_hold=False), new()) == COPY
+def test_v5_what_was_withdrawn_needs_room_as_what_is_held() -> None:
+    assert "has 999 MB left" in refusal(old(holds.GIVEN, free=GIGABYTE - 1), new(holds.WITHDRAWN))
 
 
 @pytest.mark.parametrize(

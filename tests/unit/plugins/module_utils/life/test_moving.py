@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import Held, LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.names import system_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import HOLD_FILE
 from ansible_collections.unshare.container.plugins.module_utils.life import moving
 from ansible_collections.unshare.container.plugins.module_utils.life.move_steps import COPY, DEPLOY
@@ -94,7 +95,7 @@ def test_v5_late_steps_of_a_run_that_was_killed_are_refused(hosts: Hosts) -> Non
     late = hosts.name
     hosts.do(hosts.back())
     hosts.do(hosts.forward(), 3)
-    assert hosts.name == "new"
+    assert hosts.name != late
     hosts.do(hosts.back())
     for step in (
         lambda: hosts.one.moving().give(late, False),
@@ -102,7 +103,7 @@ def test_v5_late_steps_of_a_run_that_was_killed_are_refused(hosts: Hosts) -> Non
     ):
         with pytest.raises(TargetError, match=rf"no move of this name \({late}\) is noted here, but nothing"):
             step()
-    hosts.one.moving().hold("other", False)
+    hosts.one.moving().hold("other", None, False)
     with pytest.raises(TargetError, match=r"but that of two, held \(other\): another run"):
         hosts.one.moving().give(late, False)
     with pytest.raises(TargetError, match="nothing"):
@@ -115,10 +116,82 @@ def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a
     with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
         hosts.do(hosts.forward())
     hosts.do(hosts.back(), 1)
-    with pytest.raises(TargetError, match=r"but that of one, expected \(late\)"):
-        hosts.do(hosts.forward())  # what a run that was cut short has withdrawn is not admitted by the next
-    hosts.do(hosts.back())
+    hosts.do(hosts.forward())  # what a run that was cut short has withdrawn is copied anew by the next
+    hosts.has_moved()
+
+
+@pytest.mark.parametrize("first", [4, 5])
+@pytest.mark.parametrize("back", [1, 2])
+def test_v5_nothing_that_comes_late_counts_once_the_new_host_has_withdrawn(hosts: Hosts, first: int, back: int) -> None:
+    """A step of a run that was killed is still on its way, with the name of the move that goes back."""
+    hosts.do(hosts.forward(), first)
+    late = hosts.name
+    hosts.do(hosts.back(), back)
+    two = hosts.two.moving()
+    for step in (lambda: two.admit(late, [], False), lambda: two.expect(late, False)):
+        with pytest.raises(TargetError, match=rf"but that of one, withdrawn \({late}\)"):
+            step()
+        hosts.check()
+    with pytest.raises(Held, match="was to move here from one, which has it as before"):
+        hosts.two.deploy()
+    found = holds.read(hosts.two.directory)
+    assert found is not None
+    assert (found.state, found.move) == (holds.WITHDRAWN, late)
+    assert two.withdraw(late, False) == (False, True, late)
+    assert hosts.do(hosts.forward()) == STEPS, "it is copied anew"
+    hosts.has_moved()
+
+
+def test_v5_what_the_new_host_has_not_withdrawn_is_not_held_again(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 4)
+    for withdrawn in (None, "another"):
+        with pytest.raises(TargetError, match="but that of two, given"):
+            hosts.one.moving().hold("x", withdrawn, False)
+
+
+def test_v5_what_requires_it_stops_with_it_and_runs_again_with_it(hosts: Hosts) -> None:
+    """Also when runs of the move are killed in between: nothing of it is only in memory."""
+    units = ["unshare-container@shop.service", "unshare-container@web.service"]
+    hosts.one.requiring = [*units]
+    hosts.do(hosts.forward(), 1)
+    assert hosts.one.requiring == []
+    hosts.do(hosts.forward(), 3)
+    hosts.one.broken = units[:1]
+    one = hosts.one.moving()
+    hosts.do(itertools.islice(hosts.back(), 1))
+    assert one.release(hosts.name, False) == (True, True)
+    assert hosts.one.requiring == units[1:]
+    assert one.warnings == [
+        "a warning",
+        f"container 'web': runs again, but {units[0]}, which requires it and stopped with it, does not: it fails",
+    ]
+
+
+def test_v5_what_can_be_started_all_the_same_is_not_held(hosts: Hosts) -> None:
+    """The run-container of any system of it that is kept starts it, that of a former generation as well."""
+    former = hosts.one.system.with_name(system_name("1" * 32, "web"))
+    former.mkdir()
+    hosts.one.system.with_name(system_name("2" * 32, "webster")).mkdir()
+    assert hosts.one.moving().look().holds_not == [former.name]
+    for check in (True, False):
+        with pytest.raises(
+            TargetError, match=rf"container 'web': {former.name} on this host was .*keep_generations: 1, before"
+        ):
+            hosts.one.moving().hold("x", None, check)
+    assert not holds.is_noted(hosts.one.directory)
     assert hosts.one.container.running is not None
+    former.rmdir()
+    hosts.do(hosts.forward())
+    hosts.has_moved()
+
+
+def test_v5_the_import_of_a_run_that_was_killed_is_none_of_the_next(hosts: Hosts) -> None:
+    hosts.do(hosts.forward(), 2)
+    late = hosts.name
+    hosts.do(hosts.forward(), 2)
+    assert hosts.name != late
+    with pytest.raises(Held, match=rf"no import of a move of this name \({late}\)"):
+        holds.refuse_import("web", hosts.two.directory, late)
     hosts.do(hosts.forward())
     hosts.has_moved()
 
@@ -126,7 +199,7 @@ def test_v5_a_late_step_that_takes_the_room_of_another_move_costs_no_more_than_a
 def test_v5_a_run_has_another_name_than_the_one_that_it_goes_on_from(hosts: Hosts) -> None:
     hosts.do(hosts.forward(), 1)
     late = hosts.name
-    _changed, found = hosts.one.moving().hold("of the next run", False)
+    _changed, found = hosts.one.moving().hold("of the next run", None, False)
     assert found.ran, "it is to run again when that goes back"
     hosts.name = found.move
     assert hosts.name != late
@@ -182,24 +255,24 @@ def test_v5_another_move_is_left_alone(hosts: Hosts, monkeypatch: pytest.MonkeyP
     one, two = hosts.one.moving(), hosts.two.moving()
     assert one.release(hosts.name, False) == (False, False)
     assert two.withdraw(None, False) == (False, False, None)
-    for act in (lambda: one.hold("x", False), lambda: two.expect("x", False)):
+    for act in (lambda: one.hold("x", None, False), lambda: two.expect("x", False)):
         with pytest.raises(TargetError, match="is noted here, but that of"):
             act()
 
 
 def test_v5_check_mode_changes_nothing(hosts: Hosts) -> None:
-    assert hosts.one.moving().hold("x", True)[0]
+    assert hosts.one.moving().hold("x", None, True)[0]
     assert not holds.is_noted(hosts.one.directory)
     assert hosts.one.container.running is not None
     hosts.do(hosts.forward(), 1)
-    assert hosts.one.moving().hold("x", True)[0] is False
+    assert hosts.one.moving().hold("x", None, True)[0] is False
     assert hosts.two.moving().expect(hosts.name, True)
     assert not os.path.lexists(hosts.two.directory)
     hosts.do(hosts.forward(), 3)
     before = holds.read(hosts.one.directory)
     assert hosts.one.moving().give(hosts.name, True)
     assert hosts.two.moving().admit(hosts.name, ["data"], True)
-    assert hosts.two.moving().withdraw("other", True) == (False, True, "other")
+    assert hosts.two.moving().withdraw("other", True) == (True, True, "other")
     after = holds.read(hosts.one.directory)
     assert before is not None
     assert after is not None
@@ -213,7 +286,7 @@ def test_v5_a_host_that_has_the_container_does_not_expect_it(hosts: Hosts) -> No
     hosts.one.data.mkdir(parents=True)
     hosts.one.moving().expect("x", False)
     with pytest.raises(TargetError, match="has no container of this name"):
-        hosts.two.moving().hold("x", False)
+        hosts.two.moving().hold("x", None, False)
 
 
 def test_v5_nothing_is_given_that_runs(hosts: Hosts) -> None:
@@ -229,7 +302,12 @@ def test_v5_a_note_that_cannot_be_read_is_named_and_ends_every_step(hosts: Hosts
     note = Path(hosts.one.directory, HOLD_FILE)
     note.write_text("{")
     one = hosts.one.moving()
-    acts = (one.look, lambda: one.hold("x", False), lambda: one.release(None, False), lambda: one.withdraw(None, True))
+    acts: tuple[t.Callable[[], object], ...] = (
+        one.look,
+        lambda: one.hold("x", None, False),
+        lambda: one.release(None, False),
+        lambda: one.withdraw(None, True),
+    )
     for act in acts:
         with pytest.raises(TargetError, match=f"container 'web': {note} says that it moves .* it is damaged"):
             act()
@@ -257,9 +335,9 @@ def test_v5_what_a_host_has_is_looked_at_and_counted_once(hosts: Hosts, monkeypa
     Path(hosts.two.directory, "snapshots", "before-17").mkdir(parents=True)
     assert hosts.two.moving().look().snapshots == ["before-17"]
     assert found.place != nothing.place
-    assert found.can_hold
+    assert found.holds_not == []
     (hosts.one.system / moving.HOLDS_MODULE).unlink()
-    assert not hosts.one.moving().look().can_hold
+    assert hosts.one.moving().look().holds_not == [hosts.one.system.name]
 
     def moved(*_arguments: object) -> None:
         raise LauncherError("it is being moved")

@@ -27,6 +27,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.starting im
 )
 from ansible_collections.unshare.container.plugins.module_utils.state import library, locks
 from ansible_collections.unshare.container.plugins.module_utils.state.record import RecordedContainer
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 from ..specifications import specification
 from ..target_helpers import FakeContainer, FakeSystemd
@@ -148,6 +149,23 @@ def test_a_unit_is_started_and_stopped_with_what_requires_it(run_directory: Path
     assert not systemd.is_active(UNIT)
     chosen.start(Path("/system"), True, 5)
     assert systemd.orders[1:] == [f"stop {UNIT}", f"start {UNIT}", f"start {OTHER}"]
+
+
+def test_v5_what_stops_with_a_unit_is_known_before(run_directory: Path) -> None:
+    """Also what requires a container that requires it, and in a circle."""
+    systemd = FakeSystemd()
+    chosen = starter(FakeContainer(), systemd)
+    systemd.requiring = {UNIT: "b.service gone.service a.service", "a.service": "c.service", "c.service": UNIT}
+    systemd.active |= {"a.service", "b.service", "c.service"}
+    assert chosen.stops_with() == []
+    systemd.active.add(UNIT)
+    assert chosen.stops_with() == ["b.service", "a.service", "c.service"]
+    chosen.start_unit("c.service", 5)
+    assert systemd.orders == ["start c.service"]
+    alone = starter(FakeContainer(), FakeSystemd(present=False))
+    assert alone.stops_with() == []
+    with pytest.raises(TargetError, match=r"the unit c\.service cannot be started: systemd does not run here"):
+        alone.start_unit("c.service", 5)
 
 
 @pytest.mark.parametrize("by_hand", BY_HAND)

@@ -28,7 +28,7 @@ def note(directory: str, state: str, ran: bool = True) -> Path:
     return Path(directory, HOLD_FILE)
 
 
-@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED])
+@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
 def test_v5_what_was_noted_is_read(directory: str, state: str) -> None:
     assert holds.read(directory) is None
     assert not holds.is_noted(directory)
@@ -50,6 +50,7 @@ def test_v5_what_was_noted_is_read(directory: str, state: str) -> None:
         (holds.HELD, ["moves to two, and does not start here", "move_container again", "remove {path}"]),
         (holds.GIVEN, ["was moved to two, and may have run there", "remove it there, and then {path}"]),
         (holds.EXPECTED, ["moves here from two", "not all of its data have come", "remove_volumes: true"]),
+        (holds.WITHDRAWN, ["was to move here from two", "has it as before", "remove_volumes: true"]),
     ],
 )
 def test_v5_nobody_starts_what_is_held_and_everybody_is_told_the_way_out(
@@ -107,6 +108,36 @@ def test_v5_a_note_that_cannot_be_read_holds_as_well(directory: str, text: str, 
         holds.read(directory)
     with pytest.raises(Held, match=f"{path} says that it moves .* cannot be read: .*{reason}.*; if not, remove that"):
         holds.refuse("web", directory)
+
+
+@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
+def test_v5_only_the_import_of_the_move_that_is_expected_replaces_volumes(directory: str, state: str) -> None:
+    """One of a run that was killed comes late, when another run has made room for its own."""
+    holds.refuse_import("web", directory, None)
+    with pytest.raises(Held, match=r"container web: no import of a move of this name \(abc\) .* noted is nothing"):
+        holds.refuse_import("web", directory, "abc")
+    note(directory, state)
+    with pytest.raises(Held, match=rf"\(late\) is expected here, but noted is {state} \(abc\): .* playbook move_cont"):
+        holds.refuse_import("web", directory, "late")
+    if state == holds.EXPECTED:
+        holds.refuse_import("web", directory, "abc")
+    else:
+        with pytest.raises(Held, match=f"noted is {state}"):
+            holds.refuse_import("web", directory, "abc")
+    if state == holds.ADMITTED:
+        holds.refuse_import("web", directory, None)  # it may be started, and so may be given other data
+    else:
+        with pytest.raises(Held, match="container web: it .*mov"):
+            holds.refuse_import("web", directory, None)
+
+
+@pytest.mark.parametrize("move", [None, "abc"])
+def test_v5_where_a_note_cannot_be_read_nothing_is_imported(directory: str, move: str | None) -> None:
+    path = Path(directory, HOLD_FILE)
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(Held, match=f"{path} says that it moves .* cannot be read"):
+        holds.refuse_import("web", directory, move)
 
 
 def test_v5_v6_the_note_goes_last_of_all_and_stays_with_volumes_that_are_kept(directory: str) -> None:

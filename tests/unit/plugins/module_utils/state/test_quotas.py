@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import identity
+from ansible_collections.unshare.container.plugins.module_utils.launcher import identity, trees
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Specification
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state import (
@@ -27,7 +27,6 @@ from ansible_collections.unshare.container.plugins.module_utils.state import (
 from ansible_collections.unshare.container.plugins.module_utils.state.directory_quota import (
     DirectoryQuota,
     size_text,
-    tree_size,
 )
 from ansible_collections.unshare.container.plugins.module_utils.state.volume_sizes import VolumeSize
 
@@ -129,7 +128,12 @@ def test_v3_a_start_without_sizes_asks_for_no_quota(kept: Kept, monkeypatch: pyt
     [
         ({}, "no quotas here", False, "no quotas here"),
         ({"private_users": "identity"}, None, False, "root inside is the host's root, whom no quota holds"),
-        ({"filter_digest": ""}, None, True, "has no filter of system calls: install libseccomp"),
+        (
+            {"filter_digest": ""},
+            None,
+            True,
+            "has no filter of system calls that keeps it from making subvolumes: install",
+        ),
     ],
 )
 def test_v3_a_size_that_cannot_be_kept_ends_a_start_unless_it_may_fail(
@@ -204,6 +208,32 @@ def test_v3_another_file_system_says_where_there_are_quotas(tmp_path: Path, monk
     assert quota.refusal() == directory_quota.NESTED
 
 
+@pytest.mark.parametrize("lack", [None, "no quotas here"])
+def test_v3_what_is_larger_than_a_size_is_told_before_it_is_there(
+    kept: Kept, counted: Counted, lack: str | None
+) -> None:
+    """That of an import or a snapshot; where nothing keeps to the size it is no matter."""
+    counted.lack = lack
+    volume_sizes.write(str(kept.path), kept.sizes(data=32 * M, gone=16 * M))
+    found = {"data": 32 * M + 1, "gone": 17 * M, "other": 64 * M}
+    said = quotas.larger(str(kept.path), found)
+    assert [words.partition(",")[0] for words in said] == (
+        [] if lack else ["the volume data would hold 32.0M", "the volume gone would hold 17M"]
+    )
+    assert quotas.larger(str(kept.path), {"data": 32 * M, "other": 64 * M}) == []
+
+
+def test_v3_only_what_is_to_have_a_size_is_counted(kept: Kept, counted: Counted, tmp_path: Path) -> None:
+    for name in ("data", "other"):
+        (tmp_path / "aside" / name).mkdir(parents=True)
+        (tmp_path / "aside" / name / "file").write_bytes(bytes(2 * M))
+    names = ["data", "other", "which is not there"]
+    assert quotas.larger_trees(str(kept.path), str(tmp_path / "aside"), names) == []
+    volume_sizes.write(str(kept.path), kept.sizes(data=M))
+    (said,) = quotas.larger_trees(str(kept.path), str(tmp_path / "aside"), names)
+    assert said.startswith("the volume data would hold 2")
+
+
 def test_v3_what_a_tree_takes_is_counted_once(tmp_path: Path) -> None:
     deep = tmp_path / "deep"
     deep.mkdir()
@@ -214,7 +244,7 @@ def test_v3_what_a_tree_takes_is_counted_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/")
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert 1 << 20 <= tree_size(descriptor, str(tmp_path)) < (1 << 20) + (64 << 10)
+        assert 1 << 20 <= trees.tree_size(descriptor, str(tmp_path)) < (1 << 20) + (64 << 10)
     finally:
         os.close(descriptor)
 
