@@ -70,7 +70,9 @@ def marks_of(expressions: t.Iterable[ast.expr]) -> list[Mark]:
     """Return the marks with arguments that expressions have."""
     calls = [part for each in expressions for part in ast.walk(each) if isinstance(part, ast.Call)]
     return [
-        Mark(name.removeprefix(MARK), frozenset(word.value for word in call.args if isinstance(word, ast.Constant)))
+        Mark(
+            name.removeprefix(MARK), frozenset(str(word.value) for word in call.args if isinstance(word, ast.Constant))
+        )
         for call in calls
         if (name := ast.unparse(call.func)).startswith(MARK)
     ]
