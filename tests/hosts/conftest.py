@@ -109,11 +109,12 @@ def pytest_runtest_makereport(
 ) -> t.Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note what a test shows, and add the consoles of the machines to its report, unless its message has one."""
     report = yield
-    rows = [row for mark in item.iter_markers("shows") for row in mark.args]
-    if rows and (report.when == "call" or report.failed):
+    if item.get_closest_marker("shows") and (report.when == "call" or report.failed):
         tested = chosen(item.config.getoption("--hosts")) if part_of(item) == "once" else [recipe_of(item)]
         names = [recipe.name for recipe in tested if recipe.runs_containers]
-        item.config.stash[RESULTS].note(rows, names, report.passed)
+        test = t.cast("pytest.Function", item)
+        name = results.name_of(test.module.__name__, test.originalname)
+        item.config.stash[RESULTS].note(name, names, report.passed)
     if report.failed and call.excinfo and not call.excinfo.errisinstance((MachineError, CommandFailed)):
         machines = item.config.stash.get(MACHINES, [])
         report.sections += [(f"console of {machine.name}", machine.console_end()) for machine in machines]

@@ -126,7 +126,7 @@ class Qemu:
         self._replies.clear()
         with contextlib.suppress(BrokenPipeError):
             self._monitor.sendall(json.dumps({"execute": name, "arguments": arguments}).encode())
-        self._wait(lambda: bool(self._replies), f"the monitor's answer to {name}", deadline)
+        self._wait(lambda: bool(self._replies), f"the monitor's answer to {name}", deadline, stopped=True)
         (reply,) = self._replies
         if "return" not in reply:
             raise QemuError(f"{name}: {reply}")
@@ -162,16 +162,24 @@ class Qemu:
         self._monitor.close()
         self._line.close()
 
-    def _wait(self, happened: t.Callable[[], bool], what: str, deadline: Deadline) -> None:
+    def _wait(self, happened: t.Callable[[], bool], what: str, deadline: Deadline, *, stopped: bool = False) -> None:
         """Wait for something that a channel tells.
+
+        Args:
+            happened: whether it has.
+            what: it is, for messages.
+            deadline: until when.
+            stopped: whether it can come from a machine that QEMU has stopped.
 
         Raises:
             TimeoutError: it did not happen in time.
-            QemuError: QEMU has ended without it.
+            QemuError: QEMU has ended, or has stopped the machine, without it.
         """
         while not happened():
             if self.ended:
                 raise QemuError(f"QEMU has ended with {self._process.returncode} before {what}")
+            if "STOP" in self.events and not stopped:  # as when KVM does not know an instruction
+                raise QemuError(f"QEMU has stopped the machine before {what}")
             if not deadline.left:
                 raise TimeoutError(what)
             self._listen(deadline)

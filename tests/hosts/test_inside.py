@@ -32,11 +32,20 @@ except OSError as error:
 for child in made:
     os.kill(child, signal.SIGKILL)
 """
+SPINS = """
+import time
+group = open("/proc/self/cgroup").read().split("::")[1].strip()
+throttled = "0"
+while throttled == "0" and time.process_time() < 2:
+    throttled = dict(line.split() for line in open("/sys/fs/cgroup" + group + "/cpu.stat"))["nr_throttled"]
+print("throttled" if throttled != "0" else "not bound", flush=True)
+"""
 BOUND: dict[str, dict[str, t.Any]] = {
     "hungry": {"MemoryMax": "48M", "MemorySwapMax": 0},
     "forks": {"TasksMax": 10},
+    "spins": {"CPUQuota": "20%"},
 }
-PROGRAMS = {"hungry": HUNGRY, "forks": FORKS}
+PROGRAMS = {"hungry": HUNGRY, "forks": FORKS, "spins": SPINS}
 
 CONTAINER = declared(
     "web",
@@ -134,8 +143,12 @@ def test_works_over_ssh(fleet: Fleet) -> None:
 
 
 @pytest.mark.shows("limits inside")
-@pytest.mark.parametrize(("name", "said"), [("hungry", "oom-kill"), ("forks", "refused after")])
+@pytest.mark.parametrize(("name", "said"), [("hungry", "oom-kill"), ("forks", "refused after"), ("spins", "throttled")])
 def test_units_inside_have_limits_of_their_own(fleet: Fleet, host: Machine, name: str, said: str) -> None:
+    """P4. They have those controllers that cannot make the host wait: not that of input and output."""
+    controllers = host.succeed(inside("cat", "/sys/fs/cgroup/cgroup.controllers")).split()
+    assert {"cpu", "memory", "pids"} <= set(controllers)
+    assert "io" not in controllers
     host.execute(inside("systemctl", "start", name))
     shown = host.succeed(inside("systemctl", "show", "--property=Result", name))
     logged = host.succeed(inside("journalctl", "--no-pager", "--output=cat", "--unit", name))

@@ -115,6 +115,8 @@ def test_says_what_the_console_said_when_it_does_not_boot(image: Image, accelera
         with pytest.raises(MachineError, match=r"(?s)boot: waited in vain for the machine's line.*console of"):
             machine.start(seconds=0.5)
         assert machine.is_on
+        with pytest.raises(MachineError, match="reboot: QEMU has stopped the machine before"), machine.rebooting():
+            machine._running().command("stop", machine.deadline(1))
     assert not machine.is_on
 
 

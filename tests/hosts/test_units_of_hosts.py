@@ -170,27 +170,6 @@ def test_a_reboot_from_inside_starts_it_again(web: Web) -> None:
 
 
 @pytest.mark.shows("by hand")
-def test_a_deployment_takes_it_over(web: Web) -> None:
-    web.host.succeed(f"{START} && {BOOTED}")
-    pid = web.first_process()
-    web.host.fail(f"systemctl start {UNIT}")
-    assert f"runs outside of its unit, as PID {pid}" in web.host.succeed(f"journalctl --unit={UNIT} --no-pager")
-    assert web.first_process() == pid
-    play = web.run(system_container_operating_system=SYSTEM)
-    assert "was started by hand, and runs outside of its unit" in " ".join(play.output.split())
-    assert web.first_process() == pid
-    web.run(system_container_operating_system=SYSTEM, system_container_limits={"memory_max": "500M"})
-    assert web.show(BY_HAND, "MemoryMax") == str(500 << 20)
-    assert web.first_process() == pid
-    assert web.deploy("restarted") > 0
-    assert web.show(UNIT, "MainPID") == web.first_process() != pid
-    assert web.show(BY_HAND, "LoadState") == "not-found"
-    web.deploy("stopped")
-    web.host.succeed(f"{START} && {BOOTED}; {ENTER} systemctl reboot || true")
-    web.remove()  # also when it is about to start again
-
-
-@pytest.mark.shows("by hand")
 def test_a_start_that_fails_says_why_and_leaves_nothing(web: Web) -> None:
     said = web.host.fail(f"{START} --share=/nowhere=/data")
     assert said.startswith("run-container: container web: cannot start: ")
@@ -278,3 +257,23 @@ def test_where_there_is_no_machined_nobody_misses_it(web: Web) -> None:
         assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"
     finally:
         web.host.succeed("systemctl unmask --runtime systemd-machined")
+
+
+@pytest.mark.shows("by hand")
+def test_a_deployment_takes_it_over(web: Web) -> None:
+    """The last one, since it removes the container, which the others share."""
+    web.host.succeed(f"{START} && {BOOTED}")
+    pid = web.first_process()
+    web.host.fail(f"systemctl start {UNIT}")
+    assert f"runs outside of its unit, as PID {pid}" in web.host.succeed(f"journalctl --unit={UNIT} --no-pager")
+    assert web.first_process() == pid
+    play = web.run(system_container_operating_system=SYSTEM, system_container_limits={"memory_max": "500M"})
+    assert "was started by hand, and runs outside of its unit" in " ".join(play.output.split())
+    assert web.show(BY_HAND, "MemoryMax") == str(500 << 20)
+    assert web.first_process() == pid
+    assert web.deploy("restarted") > 0
+    assert web.show(UNIT, "MainPID") == web.first_process() != pid
+    assert web.show(BY_HAND, "LoadState") == "not-found"
+    web.deploy("stopped")
+    web.host.succeed(f"{START} && {BOOTED}; {ENTER} systemctl reboot || true")
+    web.remove()  # also when it is about to start again

@@ -13,12 +13,12 @@ from ansible_collections.unshare.container.tests.quality import marked
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "requirements.md"
 BEGIN = "<!-- made from the results of the tests on hosts: begin -->"
 END = "<!-- made from the results of the tests on hosts: end -->"
-WORDS = {"passed": "yes", "failed": "**no**", "": "–"}
+WORDS = {results.PASSED: "yes", results.FAILED: "**no**", results.IN_PART: "in part", results.UNTRIED: "–"}
 
 
 def cell(record: results.Record, row: str, recipe: Recipe) -> str:
     """Return what the table says of a row for a host."""
-    return WORDS[record.get(row, {}).get(recipe.name, "")] if recipe.runs_containers else "no"
+    return WORDS[results.word(record, row, recipe.name)] if recipe.runs_containers else "no"
 
 
 def table(record: results.Record) -> str:

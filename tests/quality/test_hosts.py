@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -310,59 +309,78 @@ def test_a_host_without_a_recipe_is_an_error_before_all() -> None:
 # Results
 
 
-def shown() -> set[str]:
-    """Return the rows that tests show."""
-    texts = [path.read_text() for path in (ROOT / "tests/hosts").glob("test_*.py")]
-    marks = [mark for text in texts for mark in re.findall(r"mark\.shows\(([^)]*)\)", text)]
-    return {row for mark in marks for row in re.findall(r'"([^"]+)"', mark)}
+def rows_of(marks: list[results.Mark]) -> set[str]:
+    """Return the rows that a test with these marks shows."""
+    return {row for mark in marks if mark.name == "shows" for row in mark.words}
 
 
 def test_each_row_of_the_table_is_shown_by_a_test() -> None:
-    assert shown() == set(results.ROWS)
+    assert {row for _name, marks in results.tests() for row in rows_of(marks)} == set(results.ROWS)
 
 
 def test_each_test_of_a_host_that_runs_containers_counts_for_a_row() -> None:
     """Those of the machines count for none."""
-    texts = [path.read_text() for path in (ROOT / "tests/hosts").glob("test_*.py") if path.stem != "test_machines"]
-    tests = [
-        test for text in texts for test in re.findall(r"^((?:@.*\n(?:[ )].*\n)*)*)def (test_\w+)", text, re.MULTILINE)
-    ]
-    unable = {f'on("{name}")' for name, recipe in RECIPES.items() if not recipe.runs_containers}
-    assert len(tests) > 20
-    counts = {name: "mark.shows(" in marks or any(mark in marks for mark in unable) for marks, name in tests}
-    assert [name for name, each in counts.items() if not each] == []
+    unable = {name for name, recipe in RECIPES.items() if not recipe.runs_containers}
+    of_containers = {name: marks for name, marks in results.tests() if not name.startswith("test_machines::")}
+    assert len(of_containers) > 20
+    for name, marks in of_containers.items():
+        assert rows_of(marks) or any(mark.name == "on" and unable >= mark.words for mark in marks), name
 
 
 def test_the_table_is_made_of_the_record() -> None:
     assert hosts_table.updated(hosts_table.PAGE.read_text("utf-8")) == hosts_table.PAGE.read_text("utf-8")
 
 
-def test_the_record_has_rows_and_hosts_that_there_are() -> None:
+def test_the_record_has_tests_and_hosts_that_there_are() -> None:
     able = {name for name, recipe in RECIPES.items() if recipe.runs_containers}
-    for row, words in results.read().items():
-        assert row in results.ROWS
+    known = {name: marks for name, marks in results.tests() if rows_of(marks)}
+    for name, words in results.read().items():
+        assert name in known
         assert words.keys() <= able
-        assert set(words.values()) <= hosts_table.WORDS.keys()
+        assert set(words.values()) <= {results.PASSED, results.FAILED}
 
 
-def test_a_row_holds_where_all_tests_that_show_it_have_passed() -> None:
+def test_a_test_has_passed_where_all_its_parts_have() -> None:
     run = results.Results()
     for host, passed in [("debian12", True), ("debian12", False), ("debian12", True), ("debian13", True)]:
-        run.note(["boot", "order"], [host], passed)
-    expected = {"debian12": "failed", "debian13": "passed"}
-    assert run.found == {"boot": expected, "order": expected}
+        run.note("test_boots::test_one", [host], passed)
+    assert run.found == {"test_boots::test_one": {"debian12": results.FAILED, "debian13": results.PASSED}}
 
 
 def test_the_record_keeps_what_a_run_has_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "RECORD", tmp_path / "results.json")
     assert results.read() == {}
-    results.keep({"order": {"debian13": "failed", "debian12": "passed"}, "boot": {"debian12": "passed"}})
-    results.keep({"order": {"debian13": "passed"}})
-    assert results.read() == {"boot": {"debian12": "passed"}, "order": {"debian12": "passed", "debian13": "passed"}}
-    assert list(results.read()) == ["boot", "order"]
+    results.keep({"b": {"debian13": "failed", "debian12": "passed"}, "a": {"debian12": "passed"}})
+    results.keep({"b": {"debian13": "passed"}})
+    assert results.read() == {"a": {"debian12": "passed"}, "b": {"debian12": "passed", "debian13": "passed"}}
+    assert list(results.read()) == ["a", "b"]
+
+
+def test_a_row_holds_where_all_tests_that_show_it_have_passed() -> None:
+    """What one test shows counts for nothing that another one shows as well, and has not, or not yet, here."""
+    first, second = results.showing("apparmor", "debian12")
+    expected = {
+        (): results.UNTRIED,
+        ("passed",): results.IN_PART,
+        ("passed", "passed"): results.PASSED,
+        ("passed", "failed"): results.FAILED,
+        ("failed",): results.FAILED,
+    }
+    for words, said in expected.items():
+        record = {name: {"debian12": word} for name, word in zip((first, second), words, strict=False)}
+        assert results.word(record, "apparmor", "debian12") == said, words
+        assert results.word(record, "apparmor", "debian13") == results.UNTRIED
+
+
+def test_a_row_of_a_host_is_shown_by_the_tests_that_run_there() -> None:
+    assert not results.showing("machined", "debian12")
+    assert len(results.showing("machined", "debian13")) > 1
+    assert len(results.showing("by hand", "debian12")) < len(results.showing("by hand", "debian13"))
 
 
 def test_the_cells_of_the_table() -> None:
-    record = {"boot": {"debian12": "failed", "debian13": "passed"}}
-    cells = [hosts_table.cell(record, row, recipe) for row in ("boot", "order") for recipe in RECIPES.values()]
-    assert cells == ["no", "**no**", "yes", "no", "–", "–"]
+    (boot,), (one, _other) = (results.showing(row, "debian12") for row in ("boot", "apparmor"))
+    record = {boot: {"debian12": "failed", "debian13": "passed"}, one: {"debian13": "passed"}}
+    rows = ("boot", "apparmor", "eval")
+    cells = [[hosts_table.cell(record, row, recipe) for recipe in RECIPES.values()] for row in rows]
+    assert cells == [["no", "**no**", "yes"], ["no", "–", "in part"], ["no", "–", "–"]]
