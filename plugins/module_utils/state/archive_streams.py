@@ -74,15 +74,18 @@ class Checksum:
 
 
 class Rooms:
-    """Two places in memory for parts: one is filled while the checksum of the other is computed."""
+    """Two places in memory for parts: one is filled while the checksum of the other is computed.
+
+    They are used again and again. To take other memory for each part would have the kernel clear all of that.
+    """
 
     def __init__(self) -> None:
-        self._rooms = [memoryview(bytearray(TAR_PART)) for _room in range(2)]
+        self._rooms = [bytearray(TAR_PART) for _room in range(2)]
 
-    def next(self, size: int) -> memoryview:
-        """Return a place for up to so many bytes."""
+    def next(self) -> bytearray:
+        """Return a place for `TAR_PART` bytes, in which are others."""
         self._rooms.reverse()
-        return self._rooms[0][:size]
+        return self._rooms[0]
 
 
 class Sink:
@@ -96,30 +99,35 @@ class Sink:
         self.file = file
         self.checksum = checksum
         self._rooms = Rooms()
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._room = memoryview(self._rooms.next())
+        self._size = 0  # bytes in it
         self._disk = Writeback(file.fileno())
 
     def put(self, *parts: bytes) -> None:
         """Write bytes. They are gathered until they are many."""
-        self._parts += parts
-        self._size += sum(map(len, parts))
-        if self._size >= TAR_PART:
-            self.flush()
+        for part in parts:
+            end = self._size + len(part)
+            if end > TAR_PART:
+                self.flush()
+                end = len(part)
+                if end > TAR_PART:
+                    self._write(memoryview(part))
+                    continue
+            self._room[self._size : end] = part
+            self._size = end
 
     def put_from(self, descriptor: int, offset: int, size: int) -> int:
         """Write bytes of a file, up to so many. Return how many; at its end none."""
         self.flush()
-        room = self._rooms.next(size)
-        count = os.preadv(descriptor, [room], offset)
-        self._write(room[:count])
+        count = self._size = os.preadv(descriptor, [self._room[:size]], offset)
+        self.flush()
         return count
 
     def flush(self) -> None:
         """Write what was gathered."""
-        if self._parts:
-            self._write(memoryview(b"".join(self._parts)))
-            self._parts.clear()
+        if self._size:
+            self._write(self._room[: self._size])
+            self._room = memoryview(self._rooms.next())
             self._size = 0
 
     def _write(self, part: memoryview) -> None:

@@ -23,6 +23,7 @@ STAMP = b"comment"
 
 PLAIN_ATTRIBUTE_NAME = re.compile(rb"[a-zA-Z0-9_.@:-]{1,255}")
 NAME_ROOM = 100  # bytes of a path, or of a link's text, in a header of ustar
+SUM_BEGIN, SUM_END = 148, 156  # where a header has its sum
 SECONDS_ROOM, ID_ROOM, SIZE_ROOM = 8**11, 8**7, 8**11
 HEADER_END = b"ustar\00000" + bytes(64) + b"0000000\0" * 2 + bytes(167)
 _PADDING = bytes(TAR_BLOCK)
@@ -114,7 +115,7 @@ class Member:
             size,
             seconds,
         )
-        header = _summed(begin, *_kind_and(self.kind, target[:NAME_ROOM])) + sparse
+        header = _summed(begin, *kind_and(self.kind, target[:NAME_ROOM])) + sparse
         return b"".join((_pax(len(said)), said, padding(len(said)), header)) if said else header
 
     @property
@@ -130,7 +131,7 @@ def padding(size: int) -> bytes:
     return _PADDING[: -size % TAR_BLOCK]
 
 
-def sum_of(part: bytes, before: int = 0) -> int:
+def sum_of(part: bytes | memoryview, before: int = 0) -> int:
     """Return the sum of the bytes of a part of a header, as far as one of ours has it.
 
     That is half of what Adler-32 computes, modulo 65521; no header of ours comes near to that.
@@ -140,7 +141,7 @@ def sum_of(part: bytes, before: int = 0) -> int:
 
 def header_sum(header: bytes) -> int:
     """Return the sum that a header has to say of itself: its bytes, with blanks in the place of the sum."""
-    return sum_of(header[:148], sum_of(header[156:], _BLANKS))
+    return sum_of(header[:SUM_BEGIN], sum_of(header[SUM_END:], _BLANKS))
 
 
 def _summed(begin: bytes, end: bytes, sum_of_end: int) -> bytes:
@@ -154,7 +155,7 @@ def _mode_and_owner(mode: int, uid: int, gid: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _kind_and(kind: str, target: bytes) -> tuple[bytes, int]:
+def kind_and(kind: str, target: bytes) -> tuple[bytes, int]:
     """Return what stands behind the sum in a header, and its sum, with that of the blanks."""
     end = kind.encode() + target.ljust(NAME_ROOM, b"\0") + HEADER_END
     return end, sum_of(end, _BLANKS)
@@ -164,7 +165,7 @@ def _kind_and(kind: str, target: bytes) -> tuple[bytes, int]:
 def _pax(size: int) -> bytes:
     """Return the header of a text of pax of so many bytes."""
     begin = b"pax".ljust(NAME_ROOM, b"\0") + _mode_and_owner(0o600, 0, 0) + b"%011o\0%011o\0" % (size, 0)
-    return _summed(begin, *_kind_and("x", b""))
+    return _summed(begin, *kind_and("x", b""))
 
 
 def _map_of(extents: list[tuple[int, int]]) -> bytes:

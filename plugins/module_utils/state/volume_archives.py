@@ -16,6 +16,7 @@ from typing import IO, Callable, Iterable
 from ..launcher import kinds
 from ..launcher.data import is_integer
 from ..launcher.kinds import ContractError, ContractRecord
+from ..launcher.volumes import volume_name
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of
 from .increments import Base, Moment
@@ -70,7 +71,7 @@ class ArchiveManifest(ContractRecord):
     KINDS = {
         "format": _format,
         "container": kinds.container_name,
-        "volumes": kinds.list_of(kinds.text),
+        "volumes": kinds.list_of(volume_name),
         "system": kinds.text_or_none,
         "made": _time,
         "state": kinds.choice(*CONSISTENCIES),
@@ -210,18 +211,18 @@ class VolumesArchive:
         :param use: returns how many bytes the member has, when it is a file.
         :raises Damaged: it is damaged, or a member can be in no volume. What was used of it is of no worth then.
         """
-        volumes = {name: ArchivedVolume(name) for name in self.manifest.volumes}
+        volumes = {os.fsencode(name): ArchivedVolume(name) for name in self.manifest.volumes}
         while True:
             member = self._members.next()
             if member is None:
                 raise Damaged("it ends without a checksum: it is cut off")
             if member.path == ARCHIVE_CHECKSUM:
                 break
-            name = os.fsdecode(member.path.partition(b"/")[0])
-            if name not in volumes:
+            volume = volumes.get(member.path.partition(b"/")[0])
+            if volume is None:
                 raise Damaged("a member of it is in no volume that its manifest names")
-            volumes[name].files += 1
-            volumes[name].bytes += use(member, self._members.content())
+            volume.files += 1
+            volume.bytes += use(member, self._members.content())
         checksum = self._members.checksum().encode() + b"\n"
         if self._small(member) != checksum:
             raise Damaged("its checksum is not that of its content: it is damaged")

@@ -72,6 +72,55 @@ def files(draw: st.DrawFn) -> tuple[Member, bytes]:
     return member, content
 
 
+@st.composite
+def plain_files(draw: st.DrawFn) -> tuple[Member, bytes]:
+    """Files as nearly all are."""
+    content = draw(st.binary(max_size=2000))
+    path = draw(st.from_regex(rb"[!-~]{1,100}", fullmatch=True))
+    mtime = draw(st.integers(10**18, 2 * 10**18))
+    stamp = draw(st.one_of(st.just(b""), st.from_regex(rb"inode [0-9]{1,9} changed [0-9]{19}", fullmatch=True)))
+    ids = st.integers(0, 1 << 20)
+    mode = draw(st.integers(0, 0o7777))
+    return Member(path, TarKind.FILE, mode, draw(ids), draw(ids), mtime, len(content), stamp=stamp), content
+
+
+@given(st.lists(plain_files(), min_size=2, max_size=4), st.data())
+def test_what_is_read_at_one_look_is_what_is_read_step_by_step(
+    written: list[tuple[Member, bytes]], data: st.DataObject
+) -> None:
+    """Also of an archive that somebody has changed, at up to three places: both see the same, or the same damage."""
+    whole = bytearray(b"".join(member.head() + content + padding(len(content)) for member, content in written))
+    whole += TAR_END
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=3)):
+        whole[place] = data.draw(st.integers(0, 255))
+
+    def outcome() -> object:
+        try:
+            return [(shown(member), content) for member, content in read(bytes(whole))]
+        except Damaged as error:
+            return str(error)
+
+    at_one_look = outcome()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Members, "_plain", lambda _self: None)
+        assert outcome() == at_one_look
+
+
+def test_most_members_are_read_at_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the first, which tells what the others are like."""
+    member = Member(b"data/file", TarKind.FILE, 0o644, 107, 107, 1234567890123456789, 5, stamp=b"inode 1 changed 2")
+    steps: list[Members] = []
+    step_by_step = Members._any
+
+    def counted(members: Members) -> Member | None:
+        steps.append(members)
+        return step_by_step(members)
+
+    monkeypatch.setattr(Members, "_any", counted)
+    assert len(read((member.head() + b"hello" + padding(5)) * 100 + TAR_END)) == 100
+    assert len(steps) == 2, "of the first, and of the end"
+
+
 @given(st.lists(files(), max_size=3), NAMES, NAMES)
 def test_what_is_written_is_read(written: list[tuple[Member, bytes]], path: bytes, target: bytes) -> None:
     link = Member(path, TarKind.LINK, 0o777, target=target), b""
