@@ -17,6 +17,8 @@ from .tar_members import (
     ODD_ATTRIBUTE,
     PLAIN_ATTRIBUTE,
     PLAIN_ATTRIBUTE_NAME,
+    PLAIN_END,
+    PLAIN_SUM,
     STAMP,
     SUM_BEGIN,
     SUM_END,
@@ -26,7 +28,6 @@ from .tar_members import (
     Member,
     TarKind,
     header_sum,
-    kind_and,
     padding,
     sum_of,
 )
@@ -52,8 +53,7 @@ _header = re.compile(
 _plain_header = re.compile(
     rb"([^\0]{1,100})\0{0,99}([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0[0-7]{11}\0([0-7]{6})\0 "
 )
-_PLAIN_END, _PLAIN_SUM = kind_and(TarKind.FILE, b"")
-"""What the header of nearly all files says, up to its sum and behind that, and what the latter adds to the sum."""
+"""What the header of nearly all files says, with its sum; `PLAIN_END` is to come."""
 
 _record = re.compile(rb"([1-9][0-9]{0,8}) ([^=\n]{1,600})=", re.DOTALL)
 _usual = re.compile(rb"30 mtime=([0-9]{10})\.([0-9]{9})\n(?:([0-9]{2}) %b=([^\n]*)\n)?" % STAMP)
@@ -113,10 +113,10 @@ class Members:
         found = _plain_header.fullmatch(room, header, header + SUM_END)
         if not told or not found or self._usual_size != 30 + int(told[3] or 0):
             return None
-        if not (room.startswith(_PLAIN_END, header + SUM_END) and room.startswith(padding(text_end - text), text_end)):
+        if not (room.startswith(PLAIN_END, header + SUM_END) and room.startswith(padding(text_end - text), text_end)):
             return None
         path, mode, uid, gid, size, said_sum = found.groups()
-        if int(said_sum, 8) != sum_of(self._view[header : header + SUM_BEGIN], _PLAIN_SUM):
+        if int(said_sum, 8) != sum_of(self._view[header : header + SUM_BEGIN], PLAIN_SUM):
             return None
         self._place = end
         self._left = self._filled = int(size, 8)
@@ -206,6 +206,19 @@ class Members:
     def _more(self, size: int) -> None:
         """Have at least so many bytes in memory, from the place on."""
         self._tell()
+        if self._begin or self._place + size > len(self._room):
+            self._move(size)
+        while self._end < self._place + size:
+            count = self.source.readinto(self._view[self._end :])  # type: ignore[attr-defined]
+            if not count:
+                raise Damaged("it is cut off")
+            self._end += count
+
+    def _move(self, size: int) -> None:
+        """Take another place for what is in memory, of which the digest was given all before the present member.
+
+        So nothing is written to where it may still be read: it was given a part of each place that was left.
+        """
         former = self._view[self._begin : self._end]
         self._place -= self._begin
         self._begin = self._told = 0
@@ -213,11 +226,6 @@ class Members:
         self._room = self._rooms.next() if self._place + size <= TAR_PART else bytearray(self._place + size)
         self._view = memoryview(self._room)
         self._view[: self._end] = former
-        while self._end < self._place + size:
-            count = self.source.readinto(self._view[self._end :])  # type: ignore[attr-defined]
-            if not count:
-                raise Damaged("it is cut off")
-            self._end += count
 
     def _tell(self) -> None:
         if self.digest is not None and self._told < self._begin:
