@@ -11,7 +11,7 @@ import os
 import queue
 import subprocess
 import threading
-from typing import IO, Iterator, Union
+from typing import IO, Callable, Iterator, TypeVar, Union
 
 from ..launcher import linux
 from ..launcher.process import KILL
@@ -27,25 +27,31 @@ COMPRESSIONS = {
 
 BEGUN_TOGETHER = 1 << 23  # bytes of which the writing to the disk is begun together
 
+PARTS_WAITING = 2  # of `TAR_PART` bytes, for a worker that is busy with another
+
 Part = Union[bytes, memoryview]
+W = TypeVar("W", bound="Worker")
 
 
 class Damaged(TargetError):
     """An archive that is damaged, cut off, or none of these."""
 
 
-class Checksum:
-    """The SHA-256 of what passes by, computed by a thread of its own, which has ended after the context.
+class Worker:
+    """Does the same with each part that it is given, in order, in a thread of its own; the context ends that.
 
     So a host with a free processor does the rest of the work meanwhile.
+
+    :param work: what is done with a part.
     """
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._waiting: queue.Queue[Part | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+    def __init__(self, work: Callable[[Part], object]) -> None:
+        self._work = work
+        self._waiting: queue.Queue[Part | None] = queue.Queue(PARTS_WAITING)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: Exception | None = None
 
-    def __enter__(self) -> Checksum:
+    def __enter__(self: W) -> W:
         self._thread.start()
         return self
 
@@ -53,49 +59,71 @@ class Checksum:
         self._waiting.put(None)
         self._thread.join()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
             part = self._waiting.get()
-            if part is not None:
-                self._digest.update(part)
+            if part is not None and self._error is None:
+                try:
+                    self._work(part)
+                except Exception as error:  # it is raised where parts come from
+                    self._error = error
             self._waiting.task_done()
             if part is None:
                 return
 
     def update(self, part: Part) -> None:
-        """Add bytes, which may not change before this was called once more."""
-        self._waiting.join()
+        """Give a part, which may not change before this was called `PARTS_WAITING` + 1 times more.
+
+        :raises Exception: the work with a former one has failed.
+        """
+        if self._error is not None:
+            raise self._error
         self._waiting.put(part)
+
+    def wait(self) -> None:
+        """Wait until all is done. Raise the exception with which the work has failed."""
+        self._waiting.join()
+        if self._error is not None:
+            raise self._error
+
+
+class Checksum(Worker):
+    """The SHA-256 of what passes by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        super().__init__(self._digest.update)
 
     def hexdigest(self) -> str:
         """Return the checksum of all that was added so far."""
-        self._waiting.join()
+        self.wait()
         return self._digest.hexdigest()
 
 
 class Rooms:
-    """Two places in memory for parts: one is filled while the checksum of the other is computed.
+    """Places in memory for parts: one is filled while workers have the others.
 
     They are used again and again. To take other memory for each part would have the kernel clear all of that.
     """
 
     def __init__(self) -> None:
-        self._rooms = [bytearray(TAR_PART) for _room in range(2)]
+        self._rooms = [bytearray(TAR_PART) for _room in range(PARTS_WAITING + 2)]
 
     def next(self) -> bytearray:
         """Return a place for `TAR_PART` bytes, in which are others."""
-        self._rooms.reverse()
+        self._rooms.append(self._rooms.pop(0))
         return self._rooms[0]
 
 
-class Sink:
+class Sink(Worker):
     """Where an archive is written to.
 
     :param file: without a buffer.
-    :param checksum: is given all that is written, after `flush`.
+    :param checksum: is given all that is written.
     """
 
     def __init__(self, file: IO[bytes], checksum: Checksum) -> None:
+        super().__init__(self._write)
         self.file = file
         self.checksum = checksum
         self._rooms = Rooms()
@@ -108,30 +136,37 @@ class Sink:
         for part in parts:
             end = self._size + len(part)
             if end > TAR_PART:
-                self.flush()
+                self._pass_on()
                 end = len(part)
                 if end > TAR_PART:
-                    self._write(memoryview(part))
+                    self._give(part)
                     continue
             self._room[self._size : end] = part
             self._size = end
 
     def put_from(self, descriptor: int, offset: int, size: int) -> int:
         """Write bytes of a file, up to so many. Return how many; at its end none."""
-        self.flush()
+        self._pass_on()
         count = self._size = os.preadv(descriptor, [self._room[:size]], offset)
-        self.flush()
+        self._pass_on()
         return count
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Have all be written that was put."""
+        self._pass_on()
+        self.wait()
+
+    def _pass_on(self) -> None:
         if self._size:
-            self._write(self._room[: self._size])
+            self._give(self._room[: self._size])
             self._room = memoryview(self._rooms.next())
             self._size = 0
 
-    def _write(self, part: memoryview) -> None:
+    def _give(self, part: Part) -> None:
         self.checksum.update(part)
+        self.update(part)
+
+    def _write(self, part: Part) -> None:
         written = self.file.write(part)
         while written < len(part):
             written += self.file.write(part[written:])

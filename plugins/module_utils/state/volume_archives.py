@@ -137,8 +137,7 @@ def write(
     :param base: what need not be in it.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
-    with Checksum() as checksum:
-        sink = Sink(file, checksum)
+    with Checksum() as checksum, Sink(file, checksum) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
         packer = Packer(sink, base)
@@ -203,7 +202,7 @@ class VolumesArchive:
     def _small(self, member: Member) -> bytes:
         if member.size > MANIFEST_LIMIT or member.extents is not None:
             raise Damaged("its manifest is larger than %d bytes" % MANIFEST_LIMIT)
-        return b"".join(self._members.content())
+        return b"".join(map(bytes, self._members.content()))
 
     def read(self, use: Callable[[Member, Iterable[memoryview]], int]) -> list[ArchivedVolume]:
         """Call `use` with each member and its content, and hold all to the checksum. Return the volumes.
