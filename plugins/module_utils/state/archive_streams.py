@@ -11,7 +11,7 @@ import os
 import queue
 import subprocess
 import threading
-from typing import IO, Callable, Iterator, TypeVar, Union
+from typing import IO, Any, Callable, Iterator, TypeVar, Union
 
 from ..launcher import linux
 from ..launcher.process import KILL
@@ -167,10 +167,14 @@ class Sink(Worker):
         self.update(part)
 
     def _write(self, part: Part) -> None:
-        written = self.file.write(part)
-        while written < len(part):
-            written += self.file.write(part[written:])
-        self._disk.wrote(written)
+        _write_all(self.file, part)
+        self._disk.wrote(len(part))
+
+
+def _write_all(file: IO[bytes], part: Part) -> None:
+    written = file.write(part)
+    while written < len(part):
+        written += file.write(part[written:])
 
 
 class Writeback:
@@ -199,28 +203,76 @@ def compression_of(file: IO[bytes]) -> str:
     return next((name for name, each in COMPRESSIONS.items() if each[2] and beginning.startswith(each[2])), "none")
 
 
+class _Outflow:
+    """What a program writes, which comes to a file, and to a digest, by a thread of its own. The context ends both.
+
+    :param pipe: from the program. It is closed when the file cannot be written, which ends the program as well.
+    """
+
+    def __init__(self, program: subprocess.Popen[bytes], pipe: IO[bytes], file: IO[bytes], digest: Any) -> None:
+        self._program = program
+        self._pipe = pipe
+        self._file = file
+        self._digest = digest
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Outflow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._program.kill()
+        self._thread.join()
+
+    def _run(self) -> None:
+        room = memoryview(bytearray(TAR_PART))
+        disk = Writeback(self._file.fileno())
+        try:
+            with self._pipe:
+                while True:
+                    part = room[: self._pipe.readinto(room)]  # type: ignore[attr-defined]  # of one without a buffer
+                    if not part:
+                        return
+                    self._digest.update(part)
+                    _write_all(self._file, part)
+                    disk.wrote(len(part))
+        except Exception as error:  # it is raised by `wait`
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for the end of what the program writes. Raise the exception with which the writing has failed."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
 @contextlib.contextmanager
-def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
+def compressed(file: IO[bytes], compression: str, digest: Any) -> Iterator[IO[bytes]]:
     """Yield a file, what is written to which comes compressed to `file`.
 
+    :param digest: of `hashlib`; is given what comes there, unless nothing is compressed.
     :raises TargetError: the program is missing, or has failed.
+    :raises OSError: the file cannot be written.
     """
     command = COMPRESSIONS[compression][0]
     if not command:
         yield file
         return
-    program = _begun(command, subprocess.PIPE, file)
+    program = _begun(command, subprocess.PIPE, subprocess.PIPE)
     pipe = program.stdin
     try:
-        if pipe is None:
+        if pipe is None or program.stdout is None:
             raise TargetError("%s cannot be written to" % command[0])
-        try:
-            yield pipe
-            pipe.close()
-        except BrokenPipeError:
-            pass  # it has failed, which its status says
-        if program.wait():
-            raise TargetError("%s has failed with status %d: is the disk full?" % (command[0], program.returncode))
+        with _Outflow(program, program.stdout, file, digest) as outflow:
+            try:
+                yield pipe
+                pipe.close()
+            except BrokenPipeError:
+                pass  # it has ended, which its status says, if the file does not
+            outflow.wait()
+            if program.wait():
+                raise TargetError("%s has failed with status %d" % (command[0], program.returncode))
     finally:
         _end(program, pipe)
 
