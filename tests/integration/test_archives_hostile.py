@@ -117,6 +117,7 @@ def test_v5_an_archive_that_leads_outside_is_refused(filled: Container, tmp_path
         ({"format": 2}, "of the format 2, .*use a newer one"),
         ({"container": "another"}, "is an archive of the container 'another'"),
         ({"volumes": ["data", "data"]}, "names a volume twice"),
+        ({"volumes": ["data", "\ud800"]}, "its manifest is damaged .*is no name of a volume"),
         ({"volumes": ["data", "more"]}, "a volume that its manifest names is missing"),
         ({"more": 1}, "its manifest is damaged"),
     ],

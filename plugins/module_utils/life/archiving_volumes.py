@@ -12,6 +12,7 @@ since it was made (`state/increments`).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -201,9 +202,10 @@ class Archiving:
             else:
                 kept = base.files()
         with archive_files.new_file(self.path) as file:
-            with archive_streams.compressed(file, compression) as compressed:
+            of_file = hashlib.sha256()
+            with archive_streams.compressed(file, compression, of_file) as compressed:
                 written = volume_archives.write(compressed, manifest, self._open_volume, kept)
-            digest = written.digest if compression == "none" else archive_files.digest_of(file)
+            digest = written.digest if compression == "none" else of_file.hexdigest()
             size = os.fstat(file.fileno()).st_size
         return written, digest, size
 

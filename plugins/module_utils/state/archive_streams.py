@@ -11,7 +11,7 @@ import os
 import queue
 import subprocess
 import threading
-from typing import IO, Iterator, Union
+from typing import IO, Any, Callable, Iterator, TypeVar, Union
 
 from ..launcher import linux
 from ..launcher.process import KILL
@@ -27,25 +27,31 @@ COMPRESSIONS = {
 
 BEGUN_TOGETHER = 1 << 23  # bytes of which the writing to the disk is begun together
 
+PARTS_WAITING = 2  # of `TAR_PART` bytes, for a worker that is busy with another
+
 Part = Union[bytes, memoryview]
+W = TypeVar("W", bound="Worker")
 
 
 class Damaged(TargetError):
     """An archive that is damaged, cut off, or none of these."""
 
 
-class Checksum:
-    """The SHA-256 of what passes by, computed by a thread of its own, which has ended after the context.
+class Worker:
+    """Does the same with each part that it is given, in order, in a thread of its own; the context ends that.
 
     So a host with a free processor does the rest of the work meanwhile.
+
+    :param work: what is done with a part.
     """
 
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-        self._waiting: queue.Queue[Part | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+    def __init__(self, work: Callable[[Part], object]) -> None:
+        self._work = work
+        self._waiting: queue.Queue[Part | None] = queue.Queue(PARTS_WAITING)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: Exception | None = None
 
-    def __enter__(self) -> Checksum:
+    def __enter__(self: W) -> W:
         self._thread.start()
         return self
 
@@ -53,81 +59,122 @@ class Checksum:
         self._waiting.put(None)
         self._thread.join()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
             part = self._waiting.get()
-            if part is not None:
-                self._digest.update(part)
+            if part is not None and self._error is None:
+                try:
+                    self._work(part)
+                except Exception as error:  # it is raised where parts come from
+                    self._error = error
             self._waiting.task_done()
             if part is None:
                 return
 
     def update(self, part: Part) -> None:
-        """Add bytes, which may not change before this was called once more."""
-        self._waiting.join()
+        """Give a part, which may not change before this was called `PARTS_WAITING` + 1 times more.
+
+        :raises Exception: the work with a former one has failed.
+        """
+        if self._error is not None:
+            raise self._error
         self._waiting.put(part)
+
+    def wait(self) -> None:
+        """Wait until all is done. Raise the exception with which the work has failed."""
+        self._waiting.join()
+        if self._error is not None:
+            raise self._error
+
+
+class Checksum(Worker):
+    """The SHA-256 of what passes by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        super().__init__(self._digest.update)
 
     def hexdigest(self) -> str:
         """Return the checksum of all that was added so far."""
-        self._waiting.join()
+        self.wait()
         return self._digest.hexdigest()
 
 
 class Rooms:
-    """Two places in memory for parts: one is filled while the checksum of the other is computed."""
+    """Places in memory for parts: one is filled while workers have the others.
+
+    They are used again and again. To take other memory for each part would have the kernel clear all of that.
+    """
 
     def __init__(self) -> None:
-        self._rooms = [memoryview(bytearray(TAR_PART)) for _room in range(2)]
+        self._rooms = [bytearray(TAR_PART) for _room in range(PARTS_WAITING + 2)]
 
-    def next(self, size: int) -> memoryview:
-        """Return a place for up to so many bytes."""
-        self._rooms.reverse()
-        return self._rooms[0][:size]
+    def next(self) -> bytearray:
+        """Return a place for `TAR_PART` bytes, in which are others."""
+        self._rooms.append(self._rooms.pop(0))
+        return self._rooms[0]
 
 
-class Sink:
+class Sink(Worker):
     """Where an archive is written to.
 
     :param file: without a buffer.
-    :param checksum: is given all that is written, after `flush`.
+    :param checksum: is given all that is written.
     """
 
     def __init__(self, file: IO[bytes], checksum: Checksum) -> None:
+        super().__init__(self._write)
         self.file = file
         self.checksum = checksum
         self._rooms = Rooms()
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._room = memoryview(self._rooms.next())
+        self._size = 0  # bytes in it
         self._disk = Writeback(file.fileno())
 
     def put(self, *parts: bytes) -> None:
         """Write bytes. They are gathered until they are many."""
-        self._parts += parts
-        self._size += sum(map(len, parts))
-        if self._size >= TAR_PART:
-            self.flush()
+        for part in parts:
+            end = self._size + len(part)
+            if end > TAR_PART:
+                self._pass_on()
+                end = len(part)
+                if end > TAR_PART:
+                    self._give(part)
+                    continue
+            self._room[self._size : end] = part
+            self._size = end
 
     def put_from(self, descriptor: int, offset: int, size: int) -> int:
         """Write bytes of a file, up to so many. Return how many; at its end none."""
-        self.flush()
-        room = self._rooms.next(size)
-        count = os.preadv(descriptor, [room], offset)
-        self._write(room[:count])
+        self._pass_on()
+        count = self._size = os.preadv(descriptor, [self._room[:size]], offset)
+        self._pass_on()
         return count
 
     def flush(self) -> None:
-        """Write what was gathered."""
-        if self._parts:
-            self._write(memoryview(b"".join(self._parts)))
-            self._parts.clear()
+        """Have all be written that was put."""
+        self._pass_on()
+        self.wait()
+
+    def _pass_on(self) -> None:
+        if self._size:
+            self._give(self._room[: self._size])
+            self._room = memoryview(self._rooms.next())
             self._size = 0
 
-    def _write(self, part: memoryview) -> None:
+    def _give(self, part: Part) -> None:
         self.checksum.update(part)
-        written = self.file.write(part)
-        while written < len(part):
-            written += self.file.write(part[written:])
-        self._disk.wrote(written)
+        self.update(part)
+
+    def _write(self, part: Part) -> None:
+        _write_all(self.file, part)
+        self._disk.wrote(len(part))
+
+
+def _write_all(file: IO[bytes], part: Part) -> None:
+    written = file.write(part)
+    while written < len(part):
+        written += file.write(part[written:])
 
 
 class Writeback:
@@ -156,28 +203,76 @@ def compression_of(file: IO[bytes]) -> str:
     return next((name for name, each in COMPRESSIONS.items() if each[2] and beginning.startswith(each[2])), "none")
 
 
+class _Outflow:
+    """What a program writes, which comes to a file, and to a digest, by a thread of its own. The context ends both.
+
+    :param pipe: from the program. It is closed when the file cannot be written, which ends the program as well.
+    """
+
+    def __init__(self, program: subprocess.Popen[bytes], pipe: IO[bytes], file: IO[bytes], digest: Any) -> None:
+        self._program = program
+        self._pipe = pipe
+        self._file = file
+        self._digest = digest
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Outflow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._program.kill()
+        self._thread.join()
+
+    def _run(self) -> None:
+        room = memoryview(bytearray(TAR_PART))
+        disk = Writeback(self._file.fileno())
+        try:
+            with self._pipe:
+                while True:
+                    part = room[: self._pipe.readinto(room)]  # type: ignore[attr-defined]  # of one without a buffer
+                    if not part:
+                        return
+                    self._digest.update(part)
+                    _write_all(self._file, part)
+                    disk.wrote(len(part))
+        except Exception as error:  # it is raised by `wait`
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for the end of what the program writes. Raise the exception with which the writing has failed."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
 @contextlib.contextmanager
-def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
+def compressed(file: IO[bytes], compression: str, digest: Any) -> Iterator[IO[bytes]]:
     """Yield a file, what is written to which comes compressed to `file`.
 
+    :param digest: of `hashlib`; is given what comes there, unless nothing is compressed.
     :raises TargetError: the program is missing, or has failed.
+    :raises OSError: the file cannot be written.
     """
     command = COMPRESSIONS[compression][0]
     if not command:
         yield file
         return
-    program = _begun(command, subprocess.PIPE, file)
+    program = _begun(command, subprocess.PIPE, subprocess.PIPE)
     pipe = program.stdin
     try:
-        if pipe is None:
+        if pipe is None or program.stdout is None:
             raise TargetError("%s cannot be written to" % command[0])
-        try:
-            yield pipe
-            pipe.close()
-        except BrokenPipeError:
-            pass  # it has failed, which its status says
-        if program.wait():
-            raise TargetError("%s has failed with status %d: is the disk full?" % (command[0], program.returncode))
+        with _Outflow(program, program.stdout, file, digest) as outflow:
+            try:
+                yield pipe
+                pipe.close()
+            except BrokenPipeError:
+                pass  # it has ended, which its status says, if the file does not
+            outflow.wait()
+            if program.wait():
+                raise TargetError("%s has failed with status %d" % (command[0], program.returncode))
     finally:
         _end(program, pipe)
 

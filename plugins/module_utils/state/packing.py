@@ -19,7 +19,7 @@ from ..launcher import trees
 from ..launcher.errors import LauncherError
 from .archive_streams import Sink
 from .increments import Base, stamp
-from .tar_members import Member, TarKind, padding
+from .tar_members import Member, TarKind, padding, plain_head
 from .tar_reading import EXTENTS_LIMIT, PAX_LIMIT
 from .target import TargetError
 
@@ -170,15 +170,14 @@ class Packer:
             raise TargetError(
                 "volume %s has a path of more than %d bytes: remove it" % (shown_path(path), ARCHIVED_PATH_LIMIT)
             )
-        size = status.st_size if kind == TarKind.FILE else 0
-        mode = stat.S_IMODE(status.st_mode)
+        is_file = kind == TarKind.FILE
+        size = status.st_size if is_file else 0
         self.files += 1
         self.bytes += size
-        known = stamp(status) if self._stamped and kind == TarKind.FILE else b""
-        member = Member(
-            path, kind, mode, status.st_uid, status.st_gid, status.st_mtime_ns, size, target, attributes, extents, known
-        )
-        return member.head()
+        known = stamp(status) if self._stamped and is_file else b""
+        told = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, size
+        head = plain_head(path, *told, known) if is_file and not attributes and extents is None else b""
+        return head or Member(path, kind, *told, target, attributes, extents, known).head()
 
     def _file(self, directory: int, name: bytes) -> None:
         path = self._above + name

@@ -9,7 +9,7 @@ Read is only what is written here (`tar_members`): all else is damage, or somebo
 from __future__ import annotations
 
 import re
-from typing import IO, Any, Iterator
+from typing import IO, Any, Iterable, Iterator
 
 from .archive_streams import Damaged, Rooms
 from .tar_members import (
@@ -17,13 +17,19 @@ from .tar_members import (
     ODD_ATTRIBUTE,
     PLAIN_ATTRIBUTE,
     PLAIN_ATTRIBUTE_NAME,
+    PLAIN_END,
+    PLAIN_SUM,
     STAMP,
+    SUM_BEGIN,
+    SUM_END,
     TAR_BLOCK,
     TAR_END,
     TAR_PART,
     Member,
     TarKind,
     header_sum,
+    padding,
+    sum_of,
 )
 
 PAX_LIMIT = 1 << 24  # bytes of a header of pax: attributes of files can have 64 KiB each
@@ -44,6 +50,11 @@ _header = re.compile(
     % re.escape(HEADER_END),
     re.DOTALL,
 )
+_plain_header = re.compile(
+    rb"([^\0]{1,100})\0{0,99}([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0[0-7]{11}\0([0-7]{6})\0 "
+)
+"""What the header of nearly all files says, with its sum; `PLAIN_END` is to come."""
+
 _record = re.compile(rb"([1-9][0-9]{0,8}) ([^=\n]{1,600})=", re.DOTALL)
 _usual = re.compile(rb"30 mtime=([0-9]{10})\.([0-9]{9})\n(?:([0-9]{2}) %b=([^\n]*)\n)?" % STAMP)
 """What nearly all texts of pax say, which is read by one look."""
@@ -64,7 +75,9 @@ class Members:
         self.source = source
         self.digest = digest
         self._rooms = Rooms()
-        self._part = b""  # of the archive, in memory
+        self._room = bytearray()  # what is in memory of the archive
+        self._view = memoryview(self._room)
+        self._end = 0  # in it, of that
         self._place = 0  # in it, where reading goes on
         self._told = 0  # in it, up to where the digest was given it
         self._begin = 0  # in it, where the present member begins, or what is left of its content
@@ -72,6 +85,7 @@ class Members:
         self._filled = 0  # bytes of all of that content
         self._usual = b""  # the last header of a text of pax; most are alike
         self._usual_fields: tuple[bytes, ...] = ()
+        self._usual_size = 0  # of that text, in bytes
 
     def next(self) -> Member | None:
         """Return the next member; None at the archive's mark of its end. Skip what is left of the former one.
@@ -81,6 +95,38 @@ class Members:
         if self._left or self._filled:
             self._skip()
         self._begin = self._place
+        return self._plain() or self._any()
+
+    def _plain(self) -> Member | None:
+        """Return the next member if it is like most: a file of which only the usual is said. Else read nothing.
+
+        It is looked at in place, with few steps. What is not exactly so is left to `_any`.
+        """
+        room, place = self._room, self._place
+        text = place + TAR_BLOCK
+        header = text + TAR_BLOCK
+        end = header + TAR_BLOCK
+        if end > self._end or not room.startswith(self._usual or b"x", place):
+            return None
+        text_end = text + self._usual_size
+        told = _usual.fullmatch(room, text, text_end)
+        found = _plain_header.fullmatch(room, header, header + SUM_END)
+        if not told or not found or self._usual_size != 30 + int(told[3] or 0):
+            return None
+        if not (room.startswith(PLAIN_END, header + SUM_END) and room.startswith(padding(text_end - text), text_end)):
+            return None
+        path, mode, uid, gid, size, said_sum = found.groups()
+        if int(said_sum, 8) != sum_of(self._view[header : header + SUM_BEGIN], PLAIN_SUM):
+            return None
+        self._place = end
+        self._left = self._filled = int(size, 8)
+        mtime = int(told[1] + told[2])
+        member = Member(path, TarKind.FILE, int(mode, 8), int(uid, 8), int(gid, 8), mtime, self._left)
+        member.stamp = told[4] or b""
+        return member
+
+    def _any(self) -> Member | None:
+        """Return the next member, whatever it is."""
         text = b""
         fields = self._fields()
         if fields is None:
@@ -106,17 +152,28 @@ class Members:
         self._begin = self._place
         return self.checksum()
 
-    def content(self) -> Iterator[memoryview]:
-        """Yield what is left of the content of the last member, in parts, each of which is valid until the next."""
+    def content(self) -> Iterable[memoryview]:
+        """Return what is left of the content of the last member, in parts, each of which is valid until the next."""
+        place = self._place
+        end = place + self._left
+        filled = end + -self._filled % TAR_BLOCK
+        if filled > self._end or not self._room.startswith(padding(self._filled), end):
+            return self._parts()
+        self._place = self._begin = filled
+        self._left = self._filled = 0
+        return (self._view[place:end],) if end > place else ()
+
+    def _parts(self) -> Iterator[memoryview]:
+        """Yield content that is not in memory as a whole."""
         while self._left:
-            if self._place == len(self._part):
+            if self._place == self._end:
                 self._begin = self._place
                 if self._left >= TAR_PART:
                     yield self._large()
                     continue
                 self._more(1)
-            end = min(len(self._part), self._place + self._left)
-            part = memoryview(self._part)[self._place : end]
+            end = min(self._end, self._place + self._left)
+            part = self._view[self._place : end]
             self._left -= len(part)
             self._place = self._begin = end
             yield part
@@ -126,7 +183,7 @@ class Members:
     def _large(self) -> memoryview:
         """Return a part of content that goes past what is in memory."""
         self._tell()
-        part = self._rooms.next(self._left)
+        part = memoryview(self._rooms.next())
         part = part[: self.source.readinto(part)]  # type: ignore[attr-defined]  # of every file without a buffer
         if not part:
             raise Damaged("it is cut off")
@@ -137,11 +194,10 @@ class Members:
 
     def _skip(self) -> None:
         """Go on behind the content of the last member."""
-        if self.digest is None and self._left > len(self._part) - self._place:
-            self.source.seek(self._left - (len(self._part) - self._place), 1)
-            self._part = b""
-            self._place = self._begin = self._told = self._left = 0
-        if self._left <= len(self._part) - self._place:
+        if self.digest is None and self._left > self._end - self._place:
+            self.source.seek(self._left - (self._end - self._place), 1)
+            self._place = self._begin = self._told = self._end = self._left = 0
+        if self._left <= self._end - self._place:
             self._place += self._left
             self._left = 0
         for _part in self.content():
@@ -150,29 +206,38 @@ class Members:
     def _more(self, size: int) -> None:
         """Have at least so many bytes in memory, from the place on."""
         self._tell()
-        there = len(self._part) - self._place
-        parts = [self._part[self._begin :]]
-        while there < size:
-            part = self.source.read(max(TAR_PART, size - there))
-            if not part:
+        if self._begin or self._place + size > len(self._room):
+            self._move(size)
+        while self._end < self._place + size:
+            count = self.source.readinto(self._view[self._end :])  # type: ignore[attr-defined]
+            if not count:
                 raise Damaged("it is cut off")
-            parts.append(part)
-            there += len(part)
+            self._end += count
+
+    def _move(self, size: int) -> None:
+        """Take another place for what is in memory, of which the digest was given all before the present member.
+
+        So nothing is written to where it may still be read: it was given a part of each place that was left.
+        """
+        former = self._view[self._begin : self._end]
         self._place -= self._begin
         self._begin = self._told = 0
-        self._part = b"".join(parts)
+        self._end = len(former)
+        self._room = self._rooms.next() if self._place + size <= TAR_PART else bytearray(self._place + size)
+        self._view = memoryview(self._room)
+        self._view[: self._end] = former
 
     def _tell(self) -> None:
         if self.digest is not None and self._told < self._begin:
-            self.digest.update(memoryview(self._part)[self._told : self._begin])
+            self.digest.update(self._view[self._told : self._begin])
         self._told = self._begin
 
     def _exactly(self, size: int) -> bytes:
-        if len(self._part) - self._place < size:
+        if self._end - self._place < size:
             self._more(size)
         begin = self._place
         self._place = begin + size
-        return self._part[begin : self._place]
+        return self._view[begin : self._place].tobytes()
 
     def _fields(self) -> tuple[bytes, ...] | None:
         """Return the fields of the next header; None at the mark of the archive's end."""
@@ -183,14 +248,14 @@ class Members:
         if fields is None:
             if header != TAR_END[:TAR_BLOCK]:
                 raise Damaged("a header of it is damaged, or it is no such archive")
-            if self._exactly(TAR_BLOCK) != header or self._place < len(self._part) or self.source.read(1):
+            if self._exactly(TAR_BLOCK) != header or self._place < self._end or self.source.read(1):
                 raise Damaged("there is something after its end")
             return None
         if int(fields[7], 8) != header_sum(header):
             raise Damaged("a header of it is damaged")
         found = fields.groups()
         if found[7] == b"x":
-            self._usual, self._usual_fields = header, found
+            self._usual, self._usual_fields, self._usual_size = header, found, int(found[4], 8)
         return found
 
     def _fill(self, size: int) -> None:

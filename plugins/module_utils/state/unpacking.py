@@ -10,6 +10,7 @@ which it began: no member has a name that leads upward, and nobody moves anythin
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import stat
@@ -55,9 +56,14 @@ def _parts(path: bytes) -> list[bytes]:
     if not _path.fullmatch(path):
         raise Damaged("%s is absolute, leads upward, or is no path" % shown_path(path))
     parts = path.split(b"/")
-    if len(path) > ARCHIVED_PATH_LIMIT or not is_name(os.fsdecode(parts[0])):
+    if len(path) > ARCHIVED_PATH_LIMIT or not _is_volume(parts[0]):
         raise Damaged("%s lies in no volume" % shown_path(path))
     return parts
+
+
+@functools.lru_cache(maxsize=16)
+def _is_volume(name: bytes) -> bool:
+    return is_name(os.fsdecode(name))
 
 
 class Examiner:

@@ -15,6 +15,7 @@ from typing import IO, Callable, Iterable
 
 from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
+from ..launcher.volumes import volume_name
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of
 from .increments import Base, Moment
@@ -60,7 +61,7 @@ class ArchiveManifest(ContractRecord):
     KINDS = {
         "format": kinds.integer(1, "is no number of a format"),
         "container": kinds.container_name,
-        "volumes": kinds.list_of(kinds.text),
+        "volumes": kinds.list_of(volume_name),
         "system": kinds.text_or_none,
         "made": _TIME,
         "state": kinds.choice(*CONSISTENCIES),
@@ -126,8 +127,7 @@ def write(
     :param base: what need not be in it.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
-    with Checksum() as checksum:
-        sink = Sink(file, checksum)
+    with Checksum() as checksum, Sink(file, checksum) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
         packer = Packer(sink, base)
@@ -192,7 +192,7 @@ class VolumesArchive:
     def _small(self, member: Member) -> bytes:
         if member.size > MANIFEST_LIMIT or member.extents is not None:
             raise Damaged("its manifest is larger than %d bytes" % MANIFEST_LIMIT)
-        return b"".join(self._members.content())
+        return b"".join(map(bytes, self._members.content()))
 
     def read(self, use: Callable[[Member, Iterable[memoryview]], int]) -> list[ArchivedVolume]:
         """Call `use` with each member and its content, and hold all to the checksum. Return the volumes.
@@ -200,18 +200,18 @@ class VolumesArchive:
         :param use: returns how many bytes the member has, when it is a file.
         :raises Damaged: it is damaged, or a member can be in no volume. What was used of it is of no worth then.
         """
-        volumes = {name: ArchivedVolume(name) for name in self.manifest.volumes}
+        volumes = {os.fsencode(name): ArchivedVolume(name) for name in self.manifest.volumes}
         while True:
             member = self._members.next()
             if member is None:
                 raise Damaged("it ends without a checksum: it is cut off")
             if member.path == ARCHIVE_CHECKSUM:
                 break
-            name = os.fsdecode(member.path.partition(b"/")[0])
-            if name not in volumes:
+            volume = volumes.get(member.path.partition(b"/")[0])
+            if volume is None:
                 raise Damaged("a member of it is in no volume that its manifest names")
-            volumes[name].files += 1
-            volumes[name].bytes += use(member, self._members.content())
+            volume.files += 1
+            volume.bytes += use(member, self._members.content())
         checksum = self._members.checksum().encode() + b"\n"
         if self._small(member) != checksum:
             raise Damaged("its checksum is not that of its content: it is damaged")

@@ -42,8 +42,7 @@ def packed(data: Path, path: Path) -> list[str]:
     """Write the archive of a directory. Return the paths in it, with what hard links are of."""
     directory = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with path.open("wb", buffering=0) as file, Checksum() as checksum:
-            sink = Sink(file, checksum)
+        with path.open("wb", buffering=0) as file, Checksum() as checksum, Sink(file, checksum) as sink:
             Packer(sink).pack(directory, b"data")
             sink.put(TAR_END)
             sink.flush()

@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state import tar_members
-from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Damaged
+from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import PARTS_WAITING, Damaged
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import (
     TAR_END,
     Member,
@@ -34,12 +34,40 @@ def shown(member: Member) -> dict[str, t.Any]:
     return {name: getattr(member, name) for name in SHOWN}
 
 
-def read(data: bytes) -> list[tuple[Member, bytes]]:
-    digest = hashlib.sha256()
-    members = Members(io.BytesIO(data), digest)
+class Late:
+    """A digest that is as far behind as one may be: what changes too early what it was given gets another."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._waiting: list[memoryview] = []
+
+    def update(self, part: memoryview) -> None:
+        self._waiting.append(part)
+        if len(self._waiting) > PARTS_WAITING + 1:
+            self._digest.update(self._waiting.pop(0))
+
+    def hexdigest(self) -> str:
+        while self._waiting:
+            self._digest.update(self._waiting.pop(0))
+        return self._digest.hexdigest()
+
+
+class Pieces(io.BytesIO):
+    """What comes in pieces, as through a pipe."""
+
+    most = 1 << 30
+
+    def readinto(self, room: t.Any) -> int:
+        return super().readinto(memoryview(room)[: self.most])
+
+
+def read(data: bytes, most: int = 1 << 30) -> list[tuple[Member, bytes]]:
+    source = Pieces(data)
+    source.most = most
+    members = Members(source, Late())
     found = []
     while (member := members.next()) is not None:
-        found.append((member, b"".join(members.content())))
+        found.append((member, b"".join(map(bytes, members.content()))))
     assert members.whole() == hashlib.sha256(data).hexdigest(), "all of it is held to the checksum"
     return found
 
@@ -70,6 +98,69 @@ def files(draw: st.DrawFn) -> tuple[Member, bytes]:
         extents,
     )
     return member, content
+
+
+@st.composite
+def plain_files(draw: st.DrawFn) -> tuple[Member, bytes]:
+    """Files as nearly all are."""
+    content = draw(st.binary(max_size=2000))
+    path = draw(st.from_regex(rb"[!-~]{1,100}", fullmatch=True))
+    mtime = draw(st.integers(10**18, 2 * 10**18))
+    stamp = draw(st.one_of(st.just(b""), st.from_regex(rb"inode [0-9]{1,9} changed [0-9]{19}", fullmatch=True)))
+    ids = st.integers(0, 1 << 20)
+    mode = draw(st.integers(0, 0o7777))
+    return Member(path, TarKind.FILE, mode, draw(ids), draw(ids), mtime, len(content), stamp=stamp), content
+
+
+@given(st.lists(plain_files(), min_size=2, max_size=4), st.data())
+def test_what_is_read_at_one_look_is_what_is_read_step_by_step(
+    written: list[tuple[Member, bytes]], data: st.DataObject
+) -> None:
+    """Also of an archive that somebody has changed, at up to three places: both see the same, or the same damage."""
+    whole = bytearray(b"".join(member.head() + content + padding(len(content)) for member, content in written))
+    whole += TAR_END
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=3)):
+        whole[place] = data.draw(st.integers(0, 255))
+
+    def outcome() -> object:
+        try:
+            return [(shown(member), content) for member, content in read(bytes(whole))]
+        except Damaged as error:
+            return str(error)
+
+    at_one_look = outcome()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Members, "_plain", lambda _self: None)
+        assert outcome() == at_one_look
+
+
+def test_most_members_are_read_at_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the first, which tells what the others are like."""
+    member = Member(b"data/file", TarKind.FILE, 0o644, 107, 107, 1234567890123456789, 5, stamp=b"inode 1 changed 2")
+    steps: list[Members] = []
+    step_by_step = Members._any
+
+    def counted(members: Members) -> Member | None:
+        steps.append(members)
+        return step_by_step(members)
+
+    monkeypatch.setattr(Members, "_any", counted)
+    assert len(read((member.head() + b"hello" + padding(5)) * 100 + TAR_END)) == 100
+    assert len(steps) == 2, "of the first, and of the end"
+
+
+@pytest.mark.parametrize("most", [100, 5000, 1 << 16, 700_000, 1 << 30])
+def test_it_may_come_in_pieces(most: int) -> None:
+    """Also what has headers that are larger than a part, and content that is: all is held to the checksum."""
+    attributes = {b"user.%d" % number: bytes([number]) * 60_000 for number in range(40)}
+    plain = Member(b"data/file", TarKind.FILE, 0o644, 0, 0, 1234567890123456789, 5000), bytes(range(250)) * 20
+    odd = Member(b"data/odd", TarKind.FILE, 0o644, size=3 << 20, attributes=attributes), bytes(range(256)) * (3 << 12)
+    written = [odd if number in (3, 4, 300) else plain for number in range(301)]
+    data = b"".join(member.head() + content + padding(len(content)) for member, content in written) + TAR_END
+    found = read(data, most)
+    assert [(shown(member), content) for member, content in found] == [
+        (shown(member), content) for member, content in written
+    ]
 
 
 @given(st.lists(files(), max_size=3), NAMES, NAMES)
