@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.tests.integration.conftest import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import Run, playbook
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 NAME = "test-damaged"
 INVENTORY = "examples/inventory"
@@ -51,21 +52,18 @@ class Deployment:
 
 
 @pytest.fixture(params=[True, False], ids=["role", "containers"])
-def deployment(request: pytest.FixtureRequest, host_unchanged: None, tmp_path: Path) -> t.Iterator[Deployment]:
-    deployment = Deployment(request.param, tmp_path)
-    try:
-        yield deployment
-    finally:
-        deployment.run("absent")
+def deployment(request: pytest.FixtureRequest, container: Container, tmp_path: Path) -> Deployment:
+    """Return a way to deploy the container of this file, which is gone at the end."""
+    assert container.name == NAME
+    return Deployment(request.param, tmp_path)
 
 
 def machine() -> Machine:
     return Machine(NAME, Path("/var/lib/unshare/containers", NAME, "current").resolve())
 
 
-def test_a_damaged_specification_keeps_a_container_from_its_start_until_the_next_deployment(
-    deployment: Deployment,
-) -> None:
+def test_a_damaged_system_is_mended_before_its_start_and_while_it_runs(deployment: Deployment) -> None:
+    """A damaged specification keeps a container from its start; one that runs is not harmed by the mending."""
     deployment.run("stopped")
     stopped = machine()
     specification = stopped.system / "spec.json"
@@ -82,23 +80,19 @@ def test_a_damaged_specification_keeps_a_container_from_its_start_until_the_next
     assert mended.changed() == planned.changed()
     assert "was written anew: spec.json has" in " ".join(mended.output.split())
     assert specification.read_text() == whole
-    assert machine().system == stopped.system
-    assert machine().container.status().state == "running"
-    assert machine().output("cat", "/proc/sys/kernel/hostname").strip() == NAME
-    for arguments in ((), ("--check",)):
-        again = deployment.run("started", *arguments)
-        assert again.changed() == 0
-        assert "written anew" not in again.output
-
-
-def test_a_container_that_runs_is_not_harmed_by_the_mending(deployment: Deployment) -> None:
-    deployment.run()
     running = machine()
+    assert running.system == stopped.system
+    assert running.output("cat", "/proc/sys/kernel/hostname").strip() == NAME
+
     before = running.container.status()
+    assert before.state == "running"
     (running.system / "library/inside/enter.py").unlink()
     (running.system / "seccomp.bpf").unlink(missing_ok=True)
     assert deployment.run().changed() > 0
     after = running.container.status()
     assert (after.state, after.pid, after.system) == ("running", before.pid, before.system)
     assert running.output("cat", "/proc/1/comm").strip() == "systemd"
-    assert deployment.run().changed() == 0
+    for arguments in ((), ("--check",)):
+        again = deployment.run("started", *arguments)
+        assert again.changed() == 0
+        assert "written anew" not in again.output

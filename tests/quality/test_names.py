@@ -101,29 +101,31 @@ def twice(found: dict[Path, set[str]]) -> dict[str, list[str]]:
     return {name: paths for name, paths in places.items() if len(paths) > 1}
 
 
-# A filter's function bears the filter's name, like what it calls.
-TREES = {path: tree(path) for path in SOURCES if path.parent.name != "filter"}
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    """Return all sources but filters: a filter's function bears the filter's name, like what it calls."""
+    return {path: tree(path) for path in SOURCES if path.parent.name != "filter"}
 
 
-def test_a_class_has_a_name_of_its_own() -> None:
+def test_a_class_has_a_name_of_its_own(trees: dict[Path, ast.Module]) -> None:
     found = {
         path: {node.name for node in source.body if isinstance(node, ast.ClassDef)} - CLASSES
-        for path, source in TREES.items()
+        for path, source in trees.items()
     }
     classes = set().union(*found.values())
-    same = twice({path: defined(source) & classes for path, source in TREES.items()})
+    same = twice({path: defined(source) & classes for path, source in trees.items()})
     assert same == {}
 
 
-def test_what_is_called_by_its_name_alone_is_one_thing() -> None:
+def test_what_is_called_by_its_name_alone_is_one_thing(trees: dict[Path, ast.Module]) -> None:
     """Two modules may each have a `parse`, as long as callers say whose they mean."""
     imported = {
         alias.name
-        for source in TREES.values()
+        for source in trees.values()
         for node in ast.walk(source)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
     assert {
-        name: paths for name, paths in twice({p: defined(s) for p, s in TREES.items()}).items() if name in imported
+        name: paths for name, paths in twice({p: defined(s) for p, s in trees.items()}).items() if name in imported
     } == {}

@@ -8,7 +8,9 @@ Pages quote in italics. So italics of three words or more are a quotation, unles
 from __future__ import annotations
 
 import ast
+import functools
 import re
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,8 @@ def message(node: ast.expr) -> str:
     return VALUE
 
 
-def messages() -> list[str]:
+@functools.cache
+def messages() -> tuple[str, ...]:
     """Return all texts of the plugins except their documentation."""
     found = []
     for path in sorted((ROOT / "plugins").rglob("*.py")):
@@ -56,7 +59,7 @@ def messages() -> list[str]:
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         nodes = [node for node in ast.walk(tree) if isinstance(node, ast.expr) and id(node) not in documentation]
         found += [message(node) for node in nodes if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp))]
-    return [text for text in found if text.strip(VALUE)]
+    return tuple(text for text in found if text.strip(VALUE))
 
 
 def italics(text: str) -> list[str]:
@@ -75,7 +78,7 @@ def quotations(text: str) -> list[str]:
     return [*seen, *(text for text in italics(text) if len(text.split()) >= 3 and text not in [*EMPHASISED, *seen])]
 
 
-def is_raised(quoted: str, known: list[str]) -> bool:
+def is_raised(quoted: str, known: t.Sequence[str]) -> bool:
     """Return whether messages have the words of a quotation: each run of words between values and full stops."""
     parts = [part.strip(" ,:;") for part in re.split(r"…|(?<=\.) ", quoted)]
     runs = [part.split() for part in parts if part not in FOREIGN and " " in part]

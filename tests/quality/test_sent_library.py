@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,15 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 MODULES = sorted((PLUGINS / "modules").glob("*.py"))
 
 
-def imported(path: Path) -> set[Path]:
+@functools.cache
+def imported(path: Path) -> frozenset[Path]:
     """Return the files of the collection that a file imports, wherever in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
             found |= {base.with_suffix(".py"), *(base / f"{name.name}.py" for name in node.names)}
-    return {each for each in found if each.is_file()}
+    return frozenset(each for each in found if each.is_file())
 
 
 def sent(path: Path) -> set[str]:

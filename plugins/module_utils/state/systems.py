@@ -11,13 +11,15 @@ that is found with the lock held is left from a run that died: it is removed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
+import marshal
 import os
-import py_compile
 import shutil
 import tempfile
 from pathlib import Path
+from types import CodeType
 
 from ..launcher import confine
 from ..launcher.errors import LauncherError
@@ -31,6 +33,9 @@ from .target import Layout, TargetError, exclusive, explain
 
 ASIDE = ".aside-"
 """Prefix of the names of directories that are being written or removed."""
+
+UNCHECKED_HASH = (1).to_bytes(4, "little")
+"""The flags of a compiled file that Python uses without a look at its source (PEP 552)."""
 
 
 class Systems:
@@ -171,18 +176,26 @@ def _compile_launcher(directory: Path, final: Path) -> None:
 
     Python uses the compiled files without a look at the sources (PEP 552, unchecked hash): neither ever changes.
     """
-    package = directory / library.NAME
-    for source in sorted(package.rglob("*.py")):
-        try:
-            py_compile.compile(
-                str(source),
-                cfile=importlib.util.cache_from_source(str(source)),
-                dfile=str(final / source.relative_to(directory)),
-                doraise=True,
-                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-            )
-        except py_compile.PyCompileError as error:
-            raise TargetError(f"the launcher cannot be compiled by this Python: {error.msg}") from error
+    for source in sorted((directory / library.NAME).rglob("*.py")):
+        text, name = source.read_bytes(), str(source.relative_to(directory))
+        code = marshal.dumps(_placed(_compiled(text, name), str(final / name)))
+        head = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(text)
+        _write(Path(importlib.util.cache_from_source(str(source))), head + code, 0o644)
+
+
+@functools.lru_cache(maxsize=None)
+def _compiled(text: bytes, name: str) -> CodeType:
+    """Return the code of a file of the launcher. All systems that a process writes have the same files."""
+    try:
+        return compile(text, name, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise TargetError(f"the launcher cannot be compiled by this Python: {error}") from error
+
+
+def _placed(code: CodeType, place: str) -> CodeType:
+    """Return code that says it is from the file `place`, so that Python has nothing to correct when it loads it."""
+    inner = tuple(_placed(each, place) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_filename=place, co_consts=inner)
 
 
 def _synchronise(directory: Path) -> None:

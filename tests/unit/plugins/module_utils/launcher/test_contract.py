@@ -59,14 +59,25 @@ def trees(*directories: str) -> t.Iterator[ast.AST]:
                 yield ast.parse(path.read_text())
 
 
-READ = {node.attr for tree in trees("module_utils") for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-SENT = {
-    (call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id, word.arg)
-    for tree in trees("module_utils", "plugin_utils")
-    for call in ast.walk(tree)
-    if isinstance(call, ast.Call) and isinstance(call.func, (ast.Attribute, ast.Name))
-    for word in call.keywords
-}
+@pytest.fixture(scope="module")
+def read_fields() -> set[str]:
+    """Return the names that the target reads of anything."""
+    nodes = (node for tree in trees("module_utils") for node in ast.walk(tree))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+@pytest.fixture(scope="module")
+def sent_fields() -> set[tuple[str, str | None]]:
+    """Return the keywords of all calls, with what is called."""
+    calls = (node for tree in trees("module_utils", "plugin_utils") for node in ast.walk(tree))
+    return {
+        (call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id, word.arg)
+        for call in calls
+        if isinstance(call, ast.Call) and isinstance(call.func, (ast.Attribute, ast.Name))
+        for word in call.keywords
+    }
+
+
 # What is not given as a keyword: checked by an argument specification of the same names, or beside the mapping `spec`.
 SENT_OTHERWISE = {
     (contract.Init, "*"): "system_files._INIT",
@@ -82,11 +93,13 @@ SENT_OTHERWISE = {
 
 
 @pytest.mark.parametrize(("record", "name"), FIELDS, ids=[f"{record.__name__}.{name}" for record, name in FIELDS])
-def test_every_field_is_sent_and_read(record: type[ContractRecord], name: str) -> None:
+def test_every_field_is_sent_and_read(
+    record: type[ContractRecord], name: str, read_fields: set[str], sent_fields: set[tuple[str, str | None]]
+) -> None:
     read = {"device": "source", "format": None}.get(name, name)
-    assert read is None or read in READ
+    assert read is None or read in read_fields
     otherwise = {(record, "*"), (record, name)} & SENT_OTHERWISE.keys()
-    assert otherwise or (record.__name__, name) in SENT
+    assert otherwise or (record.__name__, name) in sent_fields
 
 
 # Who makes the file, and who asks only whether it is there, beside the one who reads it.

@@ -9,11 +9,13 @@ import errno
 import json
 import marshal
 import os
+import py_compile
 import shutil
 import stat
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -221,13 +223,28 @@ def test_what_is_gone_already_is_removed(systems: Systems) -> None:
     assert list(systems.layout.systems.iterdir()) == []
 
 
-def test_the_launcher_is_compiled_for_its_place(systems: Systems) -> None:
-    path = systems.write(content(), None)
+def places(code: types.CodeType) -> set[str]:
+    """Return the files that code, and the code of the functions in it, says it is from."""
+    inner = [places(each) for each in code.co_consts if isinstance(each, types.CodeType)]
+    return {code.co_filename}.union(*inner)
+
+
+@pytest.mark.parametrize("motd", ["the first", "another with the same launcher"])
+def test_the_launcher_is_compiled_for_its_place(systems: Systems, motd: str) -> None:
+    made = content(motd=motd)
+    made.launcher = {**made.launcher, "life/main.py": "def run():\n    def inner(): pass\n    return inner\n"}
+    path = systems.write(made, None)
+    source = path / "library/life/main.py"
     (compiled,) = path.glob("library/life/__pycache__/main.*.pyc")
     text = compiled.read_bytes()
     assert int.from_bytes(text[4:8], "little") == 1  # a hash that is not checked (PEP 552)
-    code = marshal.loads(text[16:])
-    assert code.co_filename == str(path / "library/life/main.py")
+    assert places(marshal.loads(text[16:])) == {str(source)}
+    expected = py_compile.compile(
+        str(source), str(path / "expected"), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    assert expected is not None
+    assert marshal.loads(text[16:]) == marshal.loads(Path(expected).read_bytes()[16:])
+    assert text[:16] == Path(expected).read_bytes()[:16]
 
 
 def test_a_launcher_that_does_not_compile(systems: Systems) -> None:
