@@ -151,7 +151,8 @@ def test_v5_a_system_whose_launcher_reads_no_notes_of_moves_is_deployed_anew_fir
     with goes_on(mover):
         said = refused(mover)
     mover.host(0).inside("mv", "/run/holds.py", module)
-    assert "its system on host01 was written by a version of the collection that cannot hold a container" in said
+    assert "on host01 was written by a version of the collection whose run-container would start it" in said
+    assert "with this version and keep_generations: 1" in said
 
 
 def test_v5_check_mode_says_what_would_move_and_changes_nothing(mover: Mover) -> None:
