@@ -31,10 +31,12 @@ export PYTHONPATH := $(CURDIR)/.collections
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export LC_ALL := C.UTF-8
 export RUFF_CACHE_DIR := .cache/ruff
+# Where that is set, each process of pytest takes the tests apart anew, which are then collected in twice the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots benchmark-scale test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check checks destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots benchmark-scale test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -53,7 +55,7 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 
 ## Tests. One run of several processes, so that one closing line counts them all.
 
-test: lint sanity importer test-packages test-tree $(OLDEST)/installed ## every check, and every test but the long ones (as root)
+test: checks test-packages test-tree $(OLDEST)/installed ## every check, and every test but the long ones (as root)
 	$(SIDE_BY_SIDE) -m "$(CHOSEN)" $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
 test-long: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## the long ones: many hosts, many rounds (as root)
@@ -124,6 +126,10 @@ mutation: $(VENV)/development $(COLLECTION) ## change the sources and count what
 	$(BIN)/python -m ansible_collections.unshare.container.tests.mutation.main --sample $(SAMPLE) --seed $(SEED) $(MUTATION_ARGS)
 
 ## Checks
+
+# Most of them are one process for a minute or more, and those of ansible-test the longest.
+checks: $(VENV)/development $(COLLECTION) ## every static check, ansible-test sanity and galaxy-importer, side by side
+	$(MAKE) --jobs=$(or $(PROCESSES),$(shell nproc)) --output-sync=target sanity lint importer
 
 lint: lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs ## every static check
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.tests.integration.conftest import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import REPOSITORY, playbook
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 NAME = "test-deploy"
 INVENTORY = "examples/inventory"
@@ -30,13 +31,10 @@ def declared() -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def deployed(host_unchanged: None) -> t.Iterator[dict[str, t.Any]]:
-    """Variables for a deployment under a name of its own, which is destroyed at the end."""
-    variables: dict[str, t.Any] = {"system_container_name": NAME}
-    try:
-        yield variables
-    finally:
-        playbook("destroy-container.yml", INVENTORY, variables=variables).succeeded()
+def deployed(container: Container) -> dict[str, t.Any]:
+    """Variables for a deployment under a name of its own, which is gone at the end."""
+    assert container.name == NAME
+    return {"system_container_name": NAME}
 
 
 def deploy(variables: dict[str, t.Any], *arguments: str) -> t.Any:
@@ -57,40 +55,12 @@ def edited(declared: dict[str, t.Any]) -> dict[str, t.Any]:
     return changed
 
 
-def test_deploys_once_then_changes_nothing_then_what_is_edited(
-    deployed: dict[str, t.Any], declared: dict[str, t.Any]
-) -> None:
-    assert deploy(deployed, "--check").changed() == 2
-    assert not Path("/var/lib/unshare/containers", NAME).exists()
-    said = deploy(deployed)
-    assert said.changed() == 2
-    first = machine().container.status()
-    assert f"PID {first.pid}" in said.output
-    assert "enter-container" in said.output
-    assert deploy(deployed).changed() == 0
-    assert deploy(deployed, "--check").changed() == 0
-
-    variables = {**deployed, "operating_system": edited(declared)}
-    shown = deploy(variables, "--check", "--diff")
-    differences = [
-        line for line in shown.output.splitlines() if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ") and line[1:]
-    ]
-    assert "-Description=A daemon in a small world" in differences
-    assert "+Description=A daemon in another world" in differences
-    assert not [line for line in differences if "static-web-server" in line or "passwd" in line]
-    assert machine().container.status().pid == first.pid
-
-    assert deploy(variables).changed() == 2
-    second = machine().container.status()
-    assert second.pid != first.pid
-    assert "another world" in machine().output("systemctl", "show", "--property=Description", "hardened")
-    assert deploy(variables).changed() == 0
-    assert machine().container.status().pid == second.pid
+def says_what_is_dropped_and_why(output: str) -> None:
+    for word in ("agetty", "console-font", "udev", "swap", "/dev/sdb1", "ntp", "smartd", "firmware"):
+        assert any(line.lstrip(' "').startswith("dropped") and word in line for line in output.splitlines()), word
 
 
-def test_inside_is_what_was_declared_and_nothing_of_bare_metal(deployed: dict[str, t.Any]) -> None:
-    deploy(deployed)
-    inside = machine()
+def is_what_was_declared_and_nothing_of_bare_metal(inside: Machine) -> None:
     assert inside.output("cat", "/proc/1/comm").strip() == "systemd"
     assert inside.run("systemctl", "is-system-running").stdout.strip() == "running", inside.logs()
     assert inside.container.failed_units() == []
@@ -113,6 +83,43 @@ def test_inside_is_what_was_declared_and_nothing_of_bare_metal(deployed: dict[st
     assert status.boot_seconds is not None
 
 
+def test_deploys_once_then_changes_nothing_then_what_is_edited_and_is_destroyed(
+    deployed: dict[str, t.Any], declared: dict[str, t.Any]
+) -> None:
+    planned = deploy(deployed, "--check", "--diff")
+    assert planned.changed() == 2
+    says_what_is_dropped_and_why(planned.output)
+    assert not Path("/var/lib/unshare/containers", NAME).exists()
+    said = deploy(deployed)
+    assert said.changed() == 2
+    first = machine().container.status()
+    assert f"PID {first.pid}" in said.output
+    assert "enter-container" in said.output
+    is_what_was_declared_and_nothing_of_bare_metal(machine())
+    assert deploy(deployed).changed() == 0
+    assert deploy(deployed, "--check").changed() == 0
+
+    variables = {**deployed, "operating_system": edited(declared)}
+    shown = deploy(variables, "--check", "--diff")
+    differences = [
+        line for line in shown.output.splitlines() if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ") and line[1:]
+    ]
+    assert "-Description=A daemon in a small world" in differences
+    assert "+Description=A daemon in another world" in differences
+    assert not [line for line in differences if "static-web-server" in line or "passwd" in line]
+    assert machine().container.status().pid == first.pid
+
+    assert deploy(variables).changed() == 2
+    second = machine().container.status()
+    assert second.pid != first.pid
+    assert "another world" in machine().output("systemctl", "show", "--property=Description", "hardened")
+    assert deploy(variables).changed() == 0
+    assert machine().container.status().pid == second.pid
+
+    assert playbook("destroy-container.yml", INVENTORY, variables=deployed).succeeded().changed() > 0
+    assert not Path("/var/lib/unshare/containers", NAME).exists()
+
+
 def test_web_site_answers_on_the_hosts_port_when_the_network_is_shared(
     deployed: dict[str, t.Any], declared: dict[str, t.Any]
 ) -> None:
@@ -126,12 +133,6 @@ def test_web_site_answers_on_the_hosts_port_when_the_network_is_shared(
     deploy(deployed)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         assert b"Served from a system container" in answer.read()
-
-
-def test_report_says_what_is_dropped_and_why(deployed: dict[str, t.Any]) -> None:
-    said = deploy(deployed, "--check", "--diff").output
-    for word in ("agetty", "console-font", "udev", "swap", "/dev/sdb1", "ntp", "smartd", "firmware"):
-        assert any(line.lstrip(' "').startswith("dropped") and word in line for line in said.splitlines()), word
 
 
 def test_each_module_with_an_action_plugin_goes_on_by_itself(deployed: dict[str, t.Any], tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ if t.TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 WATCHER = Path(__file__).with_name("isolation_watcher.py")
-ENTRIES = 200
-KILLED = 100
+ENTRIES = 100
+KILLED = 50
 TOKEN = "a-token-that-no-command-learns"
 
 
