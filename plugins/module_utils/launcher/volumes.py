@@ -20,8 +20,7 @@ SIZING = VOLUMES + ".sizing"  # and where one is made that is to have a size
 RESTORING = ".restoring"  # in the directory of snapshots: a restore that is not finished
 
 
-def volume_name(value: object) -> str:
-    """Return the name of a volume."""
+def _name(value: object) -> str:
     if not is_name(value):
         raise ContractError("is no name of a volume")
     return str(value)
@@ -41,7 +40,7 @@ class Volume(ContractRecord):
     gid: int = 0
     mode: str = "0755"
 
-    KINDS = {"name": volume_name, "uid": kinds.identifier, "gid": kinds.identifier, "mode": kinds.mode}
+    KINDS = {"name": _name, "uid": kinds.identifier, "gid": kinds.identifier, "mode": kinds.mode}
 
 
 def volume_directory(container: str, volume: str) -> str:

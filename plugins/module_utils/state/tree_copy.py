@@ -106,24 +106,27 @@ class TreeCopy:
         found = []
         with os.scandir(directory) as entries:
             for entry in entries:
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
+                if entry.is_dir(follow_symlinks=False):
                     found.append(entry.name)
-                elif status.st_nlink == 1:
-                    self._one(directory, entry.name, status)
-                elif not self._link(entry.name, _key(status)) and self._one(directory, entry.name, status):
-                    self._keep_link(entry.name, _key(status))
+                elif entry.is_file(follow_symlinks=False):
+                    self._file(directory, entry.name)
+                else:
+                    self._other(directory, entry.name, entry.stat(follow_symlinks=False))
         return found
 
-    def _keep_link(self, name: str, key: str) -> None:
-        """Give what was copied a name beside the copy, by which `_link` finds it."""
-        os.link(name, key, src_dir_fd=self._here, dst_dir_fd=self.links, follow_symlinks=False)
+    def _keep_link(self, name: str, status: os.stat_result) -> None:
+        """Give what was copied, if it has further names, one beside the copy, by which `_link` finds it."""
+        if status.st_nlink > 1:
+            os.link(name, _key(status), src_dir_fd=self._here, dst_dir_fd=self.links, follow_symlinks=False)
 
-    def _link(self, name: str, key: str) -> bool:
+    def _link(self, name: str, status: os.stat_result) -> bool:
         """Give another name to what was copied before. Return whether it was.
 
         With its name beside the copy, a file may have all names that it can have: that one is taken for the last.
         """
+        if status.st_nlink == 1:
+            return False
+        key = _key(status)
         try:
             os.link(key, name, src_dir_fd=self.links, dst_dir_fd=self._here, follow_symlinks=False)
         except FileNotFoundError:
@@ -145,23 +148,22 @@ class TreeCopy:
         finally:
             os.close(links)
 
-    def _one(self, directory: int, name: str, status: os.stat_result) -> bool:
-        """Copy what is no directory. Return whether it is in the copy."""
+    def _other(self, directory: int, name: str, status: os.stat_result) -> None:
+        """Copy what is neither a directory nor a file."""
+        if self._link(name, status):
+            return
         kind = stat.S_IFMT(status.st_mode)
-        if kind == stat.S_IFREG:
-            self._file(directory, name)
-        elif kind == stat.S_IFLNK:
+        if kind == stat.S_IFLNK:
             os.symlink(os.readlink(name, dir_fd=directory), name, dir_fd=self._here)
         elif kind == stat.S_IFIFO or (kind == stat.S_IFCHR and status.st_rdev == 0):
             os.mknod(name, kind | 0o600, 0, dir_fd=self._here)
         else:
             self.sockets += kind == stat.S_IFSOCK
             self.devices += kind != stat.S_IFSOCK
-            return False
+            return
+        give_name(directory, name, status, self._here)
+        self._keep_link(name, status)
         self.files += 1
-        if kind != stat.S_IFREG:
-            give_name(directory, name, status, self._here)
-        return True
 
     def _file(self, directory: int, name: str) -> None:
         try:
@@ -172,6 +174,8 @@ class TreeCopy:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
                 raise LauncherError(EXCHANGED % trees.path_shown([self.place, "...", name]))
+            if self._link(name, status):
+                return
             target = os.open(name, WRITE, 0o600, dir_fd=self._here)
             try:
                 if status.st_size:
@@ -179,6 +183,8 @@ class TreeCopy:
                 _give(source, status, target, [self.place, "...", name])
             finally:
                 os.close(target)
+            self._keep_link(name, status)
+            self.files += 1
             self.size += status.st_blocks * trees.BLOCK
         finally:
             os.close(source)

@@ -15,12 +15,11 @@ from typing import IO, Callable, Iterable
 
 from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
-from ..launcher.volumes import volume_name
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of
 from .increments import Base, Moment
 from .packing import Packer
-from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING
+from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING, volume_name
 from .tar_members import Member, TarKind
 from .tar_reading import Members
 from .unpacking import Examiner
