@@ -33,6 +33,11 @@ def names_in(text: str) -> set[str]:
     return found
 
 
+def lines_in(text: str) -> list[str]:
+    """Return the lines of a text of these files, with their ends."""
+    return [line + "\n" for line in text.split("\n")[:-1]]
+
+
 class ZoneLines:
     """The lines of zones, each read once for the containers whose files are made."""
 
@@ -48,18 +53,19 @@ class ZoneLines:
         """
         known = names_in(own)
         zones: dict[str, str] = {}
-        for line in own_lines.splitlines():
+        for line in lines_in(own_lines):
             zone, _blank, rest = line.partition(" ")
-            zones[zone] = zones.get(zone, "") + (rest and rest + "\n")
+            zone = zone.rstrip("\n")
+            zones[zone] = zones.get(zone, "") + rest
         return "".join(self._others(zone, mine, known) for zone, mine in zones.items())
 
     def _others(self, zone: str, mine: str, known: set[str]) -> str:
         text, folded = self._lines(zone)
-        for line in mine.splitlines(True):  # of a thousand lines, each for a thousand containers: no loop over them
+        for line in lines_in(mine):  # of a thousand lines, each for a thousand containers: no loop over them
             text = text[len(line) :] if text.startswith(line) else text.replace("\n" + line, "\n", 1)
         if known & folded <= names_in(mine):
             return text
-        return "".join([_without(line, known) for line in text.splitlines()])
+        return "".join([_without(line, known) for line in lines_in(text)])
 
     def _lines(self, zone: str) -> tuple[str, set[str]]:
         if zone not in self._known:

@@ -42,8 +42,10 @@ if first == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]))
 """,
 }
-MODULES = sorted(entry.name for entry in pkgutil.iter_modules(modules.__path__) if entry.name != "rollout_step")
-"""Those with code on the target."""
+MODULES = sorted(
+    entry.name for entry in pkgutil.iter_modules(modules.__path__) if entry.name not in ("kept_code", "rollout_step")
+)
+"""Those with code of their own on the target."""
 
 
 def said(text: str) -> str:
