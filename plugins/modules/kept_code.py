@@ -79,8 +79,6 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils import basic
-from ansible.module_utils.common import arg_spec  # noqa: F401  for the modules that are run, as is the next one
-from ansible.module_utils.common.text import formatters  # noqa: F401
 
 DIRECTORY = Path("/run/unshare.code")
 KEPT_VERSIONS = 3

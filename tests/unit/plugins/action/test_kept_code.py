@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import tarfile
@@ -13,6 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.module_utils import basic
 from ansible_collections.unshare.container.plugins.action.system_container import ActionModule
 from ansible_collections.unshare.container.plugins.plugin_utils import kept_code
 from ansible_collections.unshare.container.plugins.plugin_utils.kept_code import KeptCode
@@ -71,6 +73,19 @@ def test_the_archive_has_all_modules_and_what_they_import(tmp_path: Path) -> Non
     expected = [*plugins.glob("modules/*.py"), *plugins.glob("module_utils/*/*.py")]
     assert texts == {str(path.relative_to(plugins)): path.read_bytes() for path in expected}
     assert {"modules/containers.py", "module_utils/launcher/paths.py"} <= texts.keys()
+
+
+def test_what_it_imports_of_ansible_comes_with_the_module_that_runs_it() -> None:
+    """That one imports `basic` alone, and Ansible sends what this imports."""
+
+    def imported(path: Path) -> set[str]:
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        return {node.module for node in nodes if node.module and node.module.startswith("ansible.module_utils.")}
+
+    files = [path for room in kept_code.ROOMS for path in (kept_code.PLUGINS / room).rglob("*.py")]
+    needed = {name for path in files for name in imported(path)}
+    assert "ansible.module_utils.common.arg_spec" in needed
+    assert needed <= {"ansible.module_utils.basic", *imported(Path(basic.__file__))}
 
 
 @pytest.mark.parametrize("change", ["content", "name"])
