@@ -102,8 +102,7 @@ class NetworkHealing:
             zone_names.write_own(record)
             zone_names.write_zones(zones, records)
             untold = zone_names.untold(zones)
-        networking.refresh_names([record])  # it may have been told another text of its own
-        networking.tell_neighbours(untold, records)
+        networking.tell_neighbours(untold, [record, *networking.without(record, records)], record)
         return ["network: the names in its zones are up to date"]
 
     def _connect(self, wire: Wire, host: Netlink) -> None:

@@ -141,10 +141,10 @@ class Networking:
         try:
             with NetworkLock():
                 untold = zone_names.untold(zone_names.zones_of(self.record))
-                records = _without(self.record, living()) if untold else []
+                records = without(self.record, living()) if untold else []
         except LauncherError as error:
             return ["network: the container's neighbours do not know its name yet: %s" % error]
-        tell_neighbours(untold, records)
+        tell_neighbours(untold, [self.record, *records], self.record)
         return []
 
     def close(self) -> None:
@@ -198,28 +198,26 @@ def write_servers(record: NetworkRecord, servers: list[str]) -> None:
     write_atomically(path, resolver.with_servers(servers))
 
 
-def refresh_names(records: list[NetworkRecord]) -> None:
-    """Bring the names that running containers know up to date, as far as nobody inside holds them. Raise OSError."""
-    containers = [(record.directory, record.host_name) for record in records]
-    network_files.refresh_several(containers, (network_files.HOSTS,))
-
-
-def tell_neighbours(zones: dict[str, str], records: list[NetworkRecord]) -> None:
+def tell_neighbours(zones: dict[str, str], records: list[NetworkRecord], own: NetworkRecord | None = None) -> None:
     """Have the containers of some zones know each other's names, as far as nobody inside holds what they know.
 
     Args:
         zones: as `zone_names.untold` returns them.
-        records: of containers that may be told.
+        records: of all containers that run, or are being started.
+        own: of the one that is told in any case: what it knows may be older than what all have been told, since others
+            came while its file was made.
     """
-    some = [record for record in records if not zones.keys().isdisjoint(zone_names.zones_of(record))]
+    some = [one for one in records if one is own or not zones.keys().isdisjoint(zone_names.zones_of(one))]
+    containers = [(record.directory, record.host_name) for record in some]
     try:
-        refresh_names(some)
+        network_files.refresh_several(containers, (network_files.HOSTS,))
         zone_names.note_told(zones)
     except OSError:
         pass  # there can be no further process just now, or /run is full; the next run for each does it
 
 
-def _without(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
+def without(record: NetworkRecord, records: list[NetworkRecord]) -> list[NetworkRecord]:
+    """Return the records of the other containers."""
     return [other for other in records if other.container != record.container]
 
 
@@ -229,7 +227,7 @@ def release(name: str) -> None:
     if record is None:
         return
     with NetworkLock() as lock, Netlink() as host:
-        records = _without(record, living())
+        records = without(record, living())
         rules = None
         try:
             rules = Rules(records, lock, in_order([*records, record]))  # beside what follows, for both wait long
@@ -289,7 +287,7 @@ def follow(container: RecordedContainer) -> list[str]:
             raise LauncherError(ELSEWHERE % container.name)
         options = network_options.read(container.directory)
         former = living()
-        refuse_published(options.ports, _without(record, former))  # since it was asked, another one may have begun
+        refuse_published(options.ports, without(record, former))  # since it was asked, another one may have begun
         record.ports = options.ports
         record.write()
         write_servers(record, options.nameservers)

@@ -175,3 +175,24 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
 class Whole:
     def lost(self, _host: object) -> str:
         return ""
+
+
+@pytest.mark.parametrize(
+    ("untold", "told"),
+    [({}, ["web"]), ({"0.one": "1 1"}, ["web", "db"]), ({"0.two": "1 1"}, ["web", "x"])],
+)
+def test_n6_who_has_started_is_told_in_any_case(
+    untold: dict[str, str], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may have come, and told all that they found, while its file of names was made."""
+
+    def placed(name: str, zone: str) -> NetworkRecord:
+        return NetworkRecord(name, {"interfaces": [{**ZONE, "parent": zone}]})
+
+    own, *others = placed("web", "one"), placed("db", "one"), placed("x", "two")
+    done: list[t.Any] = []
+    monkeypatch.setattr(networking.network_files, "refresh_several", lambda some, _paths: done.append(some))
+    monkeypatch.setattr(networking.zone_names, "note_told", done.append)
+    networking.tell_neighbours(untold, [own, *others], own)
+    assert [Path(directory).name for directory, _name in done[0]] == told
+    assert done[1:] == [untold]
