@@ -67,10 +67,14 @@ lacks_code:
 """
 
 import base64
+import contextlib
+import fcntl
+import hashlib
 import importlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -81,62 +85,99 @@ from pathlib import Path
 from ansible.module_utils import basic
 
 DIRECTORY = Path("/run/unshare.code")
+ROOMS = ("modules", "module_utils")
+"""The directories, beside each other, whose files are the code."""
 KEPT_VERSIONS = 3
-"""How many versions are kept."""
+Main = t.Callable[[], t.NoReturn]
 ARGUMENT_SPEC = {
     "module": {"type": "str", "required": True},
     "arguments": {"type": "dict", "default": {}},
     "digest": {"type": "str", "required": True},
     "archive": {"type": "str"},
 }
+DIGEST, MODULE_NAME = re.compile("[0-9a-f]{32}"), re.compile("[a-z][a-z_]*")
 DAMAGED = (AttributeError, EOFError, ImportError, NameError, OSError, SyntaxError, TypeError, ValueError)
-"""What the import of a damaged file raises."""
+"""What the import of a damaged file raises, among other causes."""
 
 
-def set_aside(path: Path) -> None:
-    """Remove a version in a way that nobody takes a part of it for the whole."""
-    aside = tempfile.mkdtemp(dir=path.parent, prefix=".")
+class KeptCodeModule(basic.AnsibleModule):
+    """The module. The one that it runs says what the host's log is to have: arguments may hold secrets."""
+
+    def log(self, msg: t.Any, log_args: t.Any = None) -> None:
+        """Log nothing."""
+
+
+def code_in(directory: Path) -> t.Iterator[tuple[str, bytes]]:
+    """Yield the path and the content of each file of the code in a directory, in order."""
+    for room in ROOMS:
+        for path in sorted((directory / room).rglob("*.py")):
+            yield str(path.relative_to(directory)), path.read_bytes()
+
+
+def digest_of(code: t.Iterable[tuple[str, bytes]]) -> str:
+    """Return the digest that names code, in hexadecimal."""
+    found = hashlib.sha256()
+    for path, content in code:
+        found.update(b"%s\0%d\0" % (path.encode(), len(content)) + content)
+    return found.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def locked(path: Path, how: int) -> t.Iterator[None]:
+    """Hold a lock on a directory. Raise OSError where it is not there, or another one holds it and `how` says so."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        path.rename(Path(aside) / path.name)
-    except OSError:
-        pass  # another run has done it
-    shutil.rmtree(aside, ignore_errors=True)
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def unpack(archive: str, directory: Path) -> None:
-    """Unpack the code into a directory."""
+def remove(version: Path) -> None:
+    """Remove a version that nobody uses, or what is left of one, in a way that nobody takes a part for the whole."""
+    with contextlib.suppress(OSError), locked(version, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        aside = version
+        if not version.name.startswith("."):
+            aside = version.with_name("." + version.name)
+            version.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def unpack(archive: str, directory: Path, digest: str) -> None:
+    """Unpack the code into a directory. Raise OSError when it cannot be written, or is not what its digest says."""
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(archive)), mode="r:gz") as members:
         for member in members:
             path = directory / member.name
             path.parent.mkdir(parents=True, exist_ok=True)
             content = members.extractfile(member)
             path.write_bytes(content.read() if content else b"")
+    if digest_of(code_in(directory)) != digest:
+        raise OSError("what has come is not the code that was announced; run again")
 
 
-def keep(digest: str, archive: str) -> Path:
-    """Put the code where it is kept, and return its directory. Remove the versions that are older than the last ones.
+def keep(digest: str, archive: str) -> None:
+    """Put the code where it is kept, and remove versions that are older than the last ones.
 
     :raises OSError: it cannot be kept.
     """
-    kept = DIRECTORY / digest
-    if kept.is_dir():
-        return kept
     DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=DIRECTORY, prefix="."))
-    try:
-        unpack(archive, aside)
-        aside.rename(kept)
-    except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
-        if not kept.is_dir():  # another run was faster
-            raise
-    versions = [path for path in DIRECTORY.iterdir() if not path.name.startswith(".")]
-    for former in sorted(versions, key=lambda path: path.stat().st_mtime)[:-KEPT_VERSIONS]:
-        set_aside(former)
-    return kept
+    with locked(DIRECTORY, fcntl.LOCK_EX):
+        if not (DIRECTORY / digest).exists():
+            aside = Path(tempfile.mkdtemp(dir=DIRECTORY, prefix="."))
+            try:
+                unpack(archive, aside, digest)
+                aside.rename(DIRECTORY / digest)
+            except OSError:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        for left in DIRECTORY.glob(".*"):
+            remove(left)  # of runs that were killed
+        others = [path for path in DIRECTORY.iterdir() if path.name != digest]
+        for former in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_VERSIONS - 1 :]:
+            remove(former)
 
 
-def main_of(name: str, directory: Path) -> t.Callable[[], t.NoReturn]:
+def main_of(name: str, directory: Path) -> Main:
     """Return what runs a module of the collection; it is imported from the code in a directory, with all that it needs.
 
     :raises DAMAGED: it cannot be imported.
@@ -150,7 +191,7 @@ def main_of(name: str, directory: Path) -> t.Callable[[], t.NoReturn]:
         del sys.modules[known]  # of a damaged version, which was tried before
     importlib.invalidate_caches()
     sys.dont_write_bytecode = False
-    found: t.Callable[[], t.NoReturn] = importlib.import_module(f"{modules.__name__}.{name}").main
+    found: Main = importlib.import_module(f"{modules.__name__}.{name}").main
     return found
 
 
@@ -164,53 +205,74 @@ def hand_over(name: str) -> None:
     basic._ANSIBLE_ARGS = json.dumps(sent).encode()
 
 
-def kept_main(name: str, digest: str) -> t.Callable[[], t.NoReturn] | None:
-    """Return what runs a module with the code that the host keeps, or None. Damaged code is removed."""
+def kept_main(name: str, digest: str, check: bool, stack: contextlib.ExitStack) -> Main | None:
+    """Return what runs a module with the code that the host keeps, or None. Remove damaged code, but for check mode.
+
+    The code is locked until the stack ends: what a module imports late is there.
+    """
     kept = DIRECTORY / digest
-    if not os.access(kept, os.R_OK):
-        return None
-    try:
-        return main_of(name, kept)
-    except DAMAGED:
-        set_aside(kept)
-        return None
+    with contextlib.ExitStack() as own:
+        try:
+            own.enter_context(locked(kept, fcntl.LOCK_SH))
+            os.utime(kept)
+        except OSError:
+            return None  # also of a version that was removed at this moment
+        try:
+            found = main_of(name, kept)
+        except DAMAGED:
+            if digest_of(code_in(kept)) == digest:
+                raise
+        else:
+            stack.push(own.pop_all())
+            return found
+    if not check:
+        remove(kept)
+    return None
 
 
-def code_of(module: basic.AnsibleModule) -> tuple[t.Callable[[], t.NoReturn] | None, str | None]:
-    """Return what runs the module that was named, None where the host lacks the code; and what is to be removed then.
+def passing_main(name: str, digest: str, archive: str, stack: contextlib.ExitStack) -> Main:
+    """Return what runs a module with code that is removed when the stack ends.
+
+    :raises OSError: it cannot be written.
+    """
+    passing = tempfile.mkdtemp(prefix="unshare-code-")
+    stack.callback(shutil.rmtree, passing, ignore_errors=True)
+    unpack(archive, Path(passing), digest)
+    return main_of(name, Path(passing))
+
+
+def find(name: str, digest: str, archive: str | None, check: bool, stack: contextlib.ExitStack) -> Main | None:
+    """Return what runs a module, or None where the host lacks the code and got none.
 
     :raises OSError: the code cannot be put there.
     """
-    name, digest, archive = (module.params[key] for key in ("module", "digest", "archive"))
-    found = kept_main(name, digest)
-    if found is not None or not archive:
-        return found, None
-    if not module.check_mode and os.geteuid() == 0:
-        return main_of(name, keep(digest, archive)), None
-    passing = tempfile.mkdtemp(prefix="unshare-code-")
-    try:
-        unpack(archive, Path(passing))
-        return main_of(name, Path(passing)), passing
-    except BaseException:
-        shutil.rmtree(passing, ignore_errors=True)
-        raise
+    found = kept_main(name, digest, check, stack)
+    if found is None and archive and not check and os.geteuid() == 0:
+        with contextlib.suppress(OSError):  # such as a full /run
+            keep(digest, archive)
+        found = kept_main(name, digest, check, stack)
+    if found is None and archive:
+        found = passing_main(name, digest, archive, stack)
+    return found
 
 
 def main() -> t.NoReturn:
     """Run as a module."""
-    module = basic.AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True, no_log=True)
-    try:
-        found, passing = code_of(module)
-    except OSError as error:
-        said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        module.fail_json(msg=f"the code of the collection cannot be put on this host: {said}", invocation={})
-    try:
+    module = KeptCodeModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    name, digest, archive = (module.params[key] for key in ("module", "digest", "archive"))
+    if not DIGEST.fullmatch(digest):
+        module.fail_json(msg="digest: must be 32 hexadecimal digits", invocation={})
+    if not MODULE_NAME.fullmatch(name):
+        module.fail_json(msg="module: must be the name of a module, without that of the collection", invocation={})
+    with contextlib.ExitStack() as stack:
+        try:
+            found = find(name, digest, archive, module.check_mode, stack)
+        except OSError as error:
+            said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            module.fail_json(msg=f"the code of the collection cannot be put on this host: {said}", invocation={})
         if found is not None:
-            hand_over(module.params["module"])
+            hand_over(name)
             found()
-    finally:
-        if passing:
-            shutil.rmtree(passing, ignore_errors=True)
     module.exit_json(changed=False, lacks_code=True, invocation={})
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import io
 import os
 import tarfile
@@ -19,11 +18,12 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils.launcher.paths import write_atomically
+from ..modules.kept_code import code_in, digest_of
+from .errors import DeclarationError
 
 RUNNER = "unshare.container.kept_code"
 PLUGINS = Path(__file__).parent.parent
-ROOMS = ("modules", "module_utils")
-"""The directories of PLUGINS whose files are the code."""
+CHANGED = "the files of the collection unshare.container have changed while this run used them: run it again"
 
 
 class KeptCode:
@@ -38,12 +38,15 @@ class KeptCode:
     @property
     def digest(self) -> str:
         """Return the digest that names the code, in hexadecimal."""
-        return self._made("digest", lambda: hashlib.sha256(self._tar()).hexdigest()[:32])
+        return self._made("digest", lambda: digest_of(code_in(PLUGINS)))
 
     @property
     def archive(self) -> str:
-        """Return the code: a tar file, compressed by gzip, in base64."""
-        return self._made("archive", lambda: base64.b64encode(gzip.compress(self._tar(), mtime=0)).decode())
+        """Return the code: a tar file, compressed by gzip, in base64.
+
+        :raises DeclarationError: it is not the code that the digest names.
+        """
+        return self._made("archive", self._archived)
 
     def is_lacked(self) -> bool:
         """Return whether hosts of this run have lacked the code, and none has had it: the others get it unasked."""
@@ -71,15 +74,14 @@ class KeptCode:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomically(str(path), text, aside=str(self.directory / f".{os.getpid()}"))
 
-    @staticmethod
-    def _tar() -> bytes:
-        """Return the code as a tar file, which is the same for the same files."""
+    def _archived(self) -> str:
+        code = list(code_in(PLUGINS))
+        if digest_of(code) != self.digest:
+            raise DeclarationError("", CHANGED)
         made = io.BytesIO()
         with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for room in ROOMS:
-                for path in sorted((PLUGINS / room).rglob("*.py")):
-                    content = path.read_bytes()
-                    member = tarfile.TarInfo(str(path.relative_to(PLUGINS)))
-                    member.size = len(content)
-                    archive.addfile(member, io.BytesIO(content))
-        return made.getvalue()
+            for path, content in code:
+                member = tarfile.TarInfo(path)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        return base64.b64encode(gzip.compress(made.getvalue(), mtime=0)).decode()

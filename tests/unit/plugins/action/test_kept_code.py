@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from ansible.module_utils import basic
 from ansible_collections.unshare.container.plugins.action.system_container import ActionModule
+from ansible_collections.unshare.container.plugins.modules.kept_code import ROOMS
 from ansible_collections.unshare.container.plugins.plugin_utils import kept_code
+from ansible_collections.unshare.container.plugins.plugin_utils.errors import DeclarationError
 from ansible_collections.unshare.container.plugins.plugin_utils.kept_code import KeptCode
 
 from .conftest import Run
@@ -82,7 +84,7 @@ def test_what_it_imports_of_ansible_comes_with_the_module_that_runs_it() -> None
         nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
         return {node.module for node in nodes if node.module and node.module.startswith("ansible.module_utils.")}
 
-    files = [path for room in kept_code.ROOMS for path in (kept_code.PLUGINS / room).rglob("*.py")]
+    files = [path for room in ROOMS for path in (kept_code.PLUGINS / room).rglob("*.py")]
     needed = {name for path in files for name in imported(path)}
     assert "ansible.module_utils.common.arg_spec" in needed
     assert needed <= {"ansible.module_utils.basic", *imported(Path(basic.__file__))}
@@ -92,18 +94,21 @@ def test_what_it_imports_of_ansible_comes_with_the_module_that_runs_it() -> None
 def test_each_change_of_a_file_has_a_digest_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    for room in kept_code.ROOMS:
+    for room in ROOMS:
         (tmp_path / "plugins" / room).mkdir(parents=True)
     monkeypatch.setattr(kept_code, "PLUGINS", tmp_path / "plugins")
     file = tmp_path / "plugins/modules/a.py"
     file.write_text("a = 1\n")
     first = KeptCode(str(tmp_path / "one")).digest
-    assert KeptCode(str(tmp_path / "two")).digest == first
+    later = KeptCode(str(tmp_path / "two"))
+    assert later.digest == first
     if change == "content":
         file.write_text("a = 2\n")
     else:
         file.rename(file.with_name("b.py"))
     assert KeptCode(str(tmp_path / "three")).digest != first
+    with pytest.raises(DeclarationError, match="have changed while this run used them: run it again"):
+        _ = later.archive  # would be kept by the name of the former
 
 
 def test_it_is_made_once_for_all_hosts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -27,7 +29,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.modules import kept_code
 kept_code.DIRECTORY, tempfile.tempdir, user = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 os.geteuid = lambda: user
-basic.AnsibleModule._log_invocation = lambda self: None
+basic.AnsibleModule.log = lambda self, message, log_args=None: print(message, log_args, file=sys.stderr)
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 kept_code.main()
@@ -43,6 +45,7 @@ class Host:
         self.temporary = path / "temporary"
         self.temporary.mkdir()
         self.code = KeptCode(str(path / "controller"))
+        self.log = path / "log"
         self.kept = self.directory / self.code.digest
 
     def begin(self, archive: bool, check: bool = False, user: int = 0, **more: t.Any) -> subprocess.Popen[str]:
@@ -54,6 +57,7 @@ class Host:
             [sys.executable, "-c", RUN, str(self.directory), str(self.temporary), str(user)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self.log.open("a"),
             text=True,
         )
         assert process.stdin
@@ -74,6 +78,16 @@ class Host:
 
 def test_no_container_can_be_given_the_place_to_write_to() -> None:
     assert str(kept_code.DIRECTORY) in guarded.RUNS
+
+
+@contextlib.contextmanager
+def mounted(directory: Path) -> t.Iterator[None]:
+    """Mount a file system without room on a directory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", directory], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture
@@ -105,6 +119,36 @@ def test_the_module_runs_with_its_own_arguments_and_name(host: Host) -> None:
     assert "nonsense" in refused["msg"]
 
 
+def test_the_log_of_the_host_has_none_of_the_arguments(host: Host) -> None:
+    """As Ansible sends them: it always says whether the task has `no_log`."""
+    for archive in (False, True):
+        host.run(archive, arguments={"name": ["SECRET"]}, _ansible_no_log=False)
+    said = host.log.read_text()
+    assert "Invoked" in said  # by the module that is run, which has no argument with a secret
+    assert host.code.archive[:40] not in said
+    host.run(True, module="container_script", arguments={"system": {"x": "SECRET"}}, _ansible_no_log=False)
+    assert "SECRET" not in host.log.read_text()[len(said) :]
+
+
+@pytest.mark.parametrize("digest", ["", ".", "..", "/", "{}", "{}/x", "0" * 31, "G" * 32])
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_no_digest_names_no_directory(host: Host, tmp_path: Path, digest: str, check: bool) -> None:
+    mine = tmp_path / "mine"
+    (mine / "x").mkdir(parents=True)
+    host.run(archive=True)
+    result = host.run(archive=False, digest=digest.format(mine), check=check)
+    assert result["msg"] == "digest: must be 32 hexadecimal digits"
+    assert (mine / "x").is_dir()
+    assert host.kept.is_dir()
+    assert "module: " in host.run(archive=False, module="../x")["msg"]
+
+
+def test_other_code_than_was_announced_is_not_kept(host: Host) -> None:
+    result = host.run(archive=True, digest="0" * 32)
+    assert "is not the code that was announced" in result["msg"]
+    assert os.listdir(host.directory) == []
+
+
 def test_nothing_of_the_code_is_taken_from_where_this_module_came_from(host: Host) -> None:
     host.run(archive=True)
     file = host.kept / "module_utils/state/target.py"
@@ -120,6 +164,8 @@ def test_damaged_code_is_removed_and_comes_again(host: Host, damage: str, is_ask
     for path in host.kept.rglob("*.pyc"):
         path.unlink()
     if is_asked:
+        assert host.run(archive=False, check=True) == LACKS
+        assert os.listdir(host.directory) == [host.code.digest]  # check mode removes nothing
         assert host.run(archive=False) == LACKS
         assert os.listdir(host.directory) == []
     assert "trees" in host.run(archive=True)
@@ -146,6 +192,25 @@ def test_the_last_versions_are_kept(host: Host) -> None:
     assert len(kept) == kept_code.KEPT_VERSIONS
 
 
+def test_a_version_that_is_used_is_kept_and_so_is_what_has_just_come(host: Host) -> None:
+    host.directory.mkdir(mode=0o700)
+    for number in range(5):
+        (host.directory / f"{number:032}").mkdir()
+        os.utime(host.directory / f"{number:032}", (2**33, 2**33))  # the clock was ahead
+    with kept_code.locked(host.directory / f"{3:032}", fcntl.LOCK_SH):
+        host.run(archive=True)
+    kept = os.listdir(host.directory)
+    assert {f"{3:032}", host.code.digest} <= set(kept)
+    assert len(kept) in (kept_code.KEPT_VERSIONS, kept_code.KEPT_VERSIONS + 1)
+
+
+def test_a_full_place_is_no_obstacle(host: Host) -> None:
+    host.directory.mkdir()
+    with mounted(host.directory):
+        assert "trees" in host.run(archive=True)
+        assert os.listdir(host.directory) == []
+
+
 def test_runs_that_bring_it_at_once_all_run(host: Host) -> None:
     processes = [host.begin(archive=True) for _each in range(4)]
     results = [json.loads(process.stdout.read()) for process in processes if process.stdout]
@@ -156,6 +221,7 @@ def test_runs_that_bring_it_at_once_all_run(host: Host) -> None:
 
 def test_what_a_killed_run_left_is_not_taken_for_the_code(host: Host) -> None:
     host.directory.mkdir(mode=0o700)
-    (host.directory / ".half").mkdir()
+    (host.directory / ".half/modules").mkdir(parents=True)
     assert host.run(archive=False) == LACKS
     assert "trees" in host.run(archive=True)
+    assert os.listdir(host.directory) == [host.code.digest]

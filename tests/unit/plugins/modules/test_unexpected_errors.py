@@ -26,7 +26,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, t.Any], str]] = {
         "web",
     ),
     "eval_container": (("Request", "evaluation.run"), {"argv": ["/bin/true"]}, "the container of this command"),
-    "kept_code": (("keep",), {"module": "tree_info", "digest": "0", "archive": "x"}, "the code of the collection"),
+    "kept_code": (("find",), {"module": "tree_info", "digest": "0" * 32}, "the code of the collection"),
     "system_container": (("Container", "OneContainer.bring"), {"name": "web"}, "container 'web'"),
     "system_container_info": (("Container", "Information.gather"), {"name": ["web"]}, "web"),
     "container_move": (("Moving", "Moving.look"), {"name": "web", "peer": "two"}, "container 'web'"),
