@@ -106,7 +106,7 @@ def test_running_from_deployment_to_removal(reader: HostReader) -> None:
 SOMETIMES = {
     *("former", "limits.json", "sizes.json", "move.json", "journal", "layer"),
     *("volumes", "volumes.sizing", "volumes.importing", "snapshots"),
-    *("cgroup", "network", "starting", "frozen", ".web", "network.json", "hosts"),
+    *("cgroup", "network", "starting", "frozen", ".web", "network.json", "names"),
     *("unshare.ids", "unshare.network", "unshare.names", "unshare.code"),
     *("trees", "*", "web.json", ".received-*", ".archived-*"),
 }

@@ -132,7 +132,7 @@ def test_n6_names_that_a_killed_launcher_has_not_told_are_known_after_the_next_r
     directory = Path(pair.client.container.run_directory)
     (key,) = {line.split()[0] for line in (directory / "zones").read_text().splitlines()}
     seen = pair.client.output("cat", "/etc/hosts")
-    for file in (directory / "hosts", directory / "zones", Path(neighbours.zone_directory(key), neighbours.HOSTS)):
+    for file in (directory / "names", directory / "zones", Path(neighbours.zone_directory(key), neighbours.HOSTS)):
         known = file.read_text()
         for text in ("10.80.99.99 gone gone.one\n" + known, "127.0.0.1 localhost\n"):
             file.write_text(text)

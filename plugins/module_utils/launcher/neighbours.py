@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from .paths import RUN_DIRECTORY, read_text
+from .paths import NAMES_DIRECTORY, read_text
 
 OWN_LINES = (
     "zones"  # in the runtime directory: `ZONE` for each of its zones, `ZONE LINE` for each line of its own there
@@ -22,7 +22,7 @@ HOSTS, TOLD = "hosts", "told"  # of a zone: its lines, and which file of them it
 
 def zone_directory(zone: str) -> str:
     """Return the directory that has the files of a zone, by its key."""
-    return os.path.join(RUN_DIRECTORY + ".names", zone)
+    return os.path.join(NAMES_DIRECTORY, zone)
 
 
 def names_in(text: str) -> set[str]:

@@ -34,7 +34,8 @@ DIRECTORY = "network"  # of the copies, in the container's runtime directory
 HOSTS, RESOLVER = "/etc/hosts", "/etc/resolv.conf"
 # In the runtime directory of a container with a network of its own: its own text of HOSTS, and the servers of its copy
 # of RESOLVER, or nothing for those of the host.
-OWN = {HOSTS: "hosts", RESOLVER: "nameservers"}
+OWN = {HOSTS: "names", RESOLVER: "nameservers"}
+WHOLE = "hosts"  # in that of a container which a former version of the collection has started: the whole text of HOSTS
 WITHOUT_STUB = "/run/systemd/resolve/resolv.conf"  # what the host's stub asks, where that is systemd's
 LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 SIZE_LIMIT = 1 << 24  # bytes of a file
@@ -174,6 +175,8 @@ def _wanted(path: str, run_directory: str, zones: ZoneLines) -> bytes | None:
     own = None
     if path in OWN:
         own = _content(os.path.join(run_directory, OWN[path]))
+    if own is None and path == HOSTS:
+        own = _content(os.path.join(run_directory, WHOLE))
     if own is None:
         return _content(path)
     if path == HOSTS:

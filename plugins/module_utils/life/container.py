@@ -48,7 +48,8 @@ ON_DISK = (
     CONFIG_FILE + NEW,
     CONFIG_FILE,
 )
-_REPLACED = ("hosts", "nameservers", "zones", NETWORK_FILE, "mapped", "system", "cgroup", CLAIM, FROZEN, "state.json")
+_OF_NAMES = ("names", "zones", "nameservers", "hosts")
+_REPLACED = (*_OF_NAMES, NETWORK_FILE, "mapped", "system", "cgroup", CLAIM, FROZEN, "state.json")
 RUNTIME = ("notify", "network", *(name + end for name in _REPLACED for end in (NEW, "")))
 BOOTED = ("running", "degraded", "maintenance", "stopping")  # what is-system-running says after the boot
 PAUSE_BETWEEN_QUESTIONS = 0.05  # seconds between two questions to a systemd that takes none yet

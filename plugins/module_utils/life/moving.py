@@ -158,7 +158,7 @@ class Moving:
             with self.starter.lock(self.timeout):
                 if not self.rest.runs():
                     self.warnings += self.starter.start(system, True, self.timeout)
-                    self._start_again(hold.stopped_with)
+                self._start_again(hold.stopped_with)
         return True, True
 
     def _start_again(self, units: list[str]) -> None:

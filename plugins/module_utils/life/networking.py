@@ -241,6 +241,8 @@ def release(name: str) -> None:
         finally:
             _settle(records, rules, lock)
         untold = {}
+        if record.namespace != own_namespace():  # somebody else stops it, who knows of none that lives there
+            records = without(record, NetworkRecord.all_in(record.namespace))
         try:
             zone_names.write_zones(zone_names.zones_of(record), records)
             untold = zone_names.untold(zone_names.zones_of(record))

@@ -79,11 +79,15 @@ class NetworkRecord:
     @classmethod
     def all_here(cls) -> list[NetworkRecord]:
         """Return the records of all containers of this network namespace. They are not to be changed."""
-        here = own_namespace()
+        return cls.all_in(own_namespace())
+
+    @classmethod
+    def all_in(cls, namespace: int) -> list[NetworkRecord]:
+        """Return the records of all containers of a network namespace, by its number. They are not to be changed."""
         found = []
         for name in sorted(os.listdir(RUN_DIRECTORY)) if os.path.isdir(RUN_DIRECTORY) else []:
             record = _read_once(name) if is_name(name) else None
-            if record is not None and record.namespace == here:
+            if record is not None and record.namespace == namespace:
                 found.append(record)
         return found
 

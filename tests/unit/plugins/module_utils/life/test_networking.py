@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host.published import parse_ports
+from ansible_collections.unshare.container.plugins.module_utils.launcher import neighbours
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Interface, Network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.root_options import Root
@@ -173,6 +174,12 @@ def test_rules_of_one_that_has_just_ended_are_not_lost(monkeypatch: pytest.Monke
 
 
 class Whole:
+    def wait(self, _lock: object) -> None:
+        """Have nothing to wait for."""
+
+    def give_back(self, _host: object) -> None:
+        """Have nothing to give back."""
+
     def lost(self, _host: object) -> str:
         return ""
 
@@ -196,3 +203,30 @@ def test_n6_who_has_started_is_told_in_any_case(
     networking.tell_neighbours(untold, [own, *others], own)
     assert [Path(directory).name for directory, _name in done[0]] == told
     assert done[1:] == [untold]
+
+
+def test_n6_a_stop_from_another_network_of_the_host_leaves_the_others_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows of none that lives there."""
+    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(neighbours, "NAMES_DIRECTORY", str(tmp_path / "names"))
+    records = [
+        NetworkRecord(name, {"namespace": 7, "interfaces": [{**ZONE, "addresses": [f"10.80.0.{number}/24"]}]})
+        for number, name in enumerate(("api", "db", "web"), 2)
+    ]
+    for record in records:
+        (tmp_path / "run" / record.container).mkdir(parents=True)
+        record.write()
+    key = networking.zone_names.zones_of(records[0])[0]
+    networking.zone_names.write_zones([key], records)
+    told: list[t.Any] = []
+    for name in ("Rules", "open_ways", "remove_unused_bridges", "wire_of"):
+        monkeypatch.setattr(networking, name, lambda *_arguments: Whole())
+    monkeypatch.setattr(networking.network_files, "refresh_several", lambda some, _paths: told.extend(some))
+    monkeypatch.setattr(networking, "NetworkLock", Held)
+    monkeypatch.setattr(networking, "Netlink", Held)
+    monkeypatch.setattr(networking, "living", list)
+    networking.release("web")
+    assert (tmp_path / "names" / key / "hosts").read_text().split()[1::3] == ["api", "db"]
+    assert [Path(directory).name for directory, _name in told] == ["api", "db"]

@@ -30,7 +30,7 @@ def record(name: str, *zones_of: str, **fields: t.Any) -> NetworkRecord:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the directory that is /run/unshare."""
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
-    monkeypatch.setattr(neighbours, "RUN_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.setattr(neighbours, "NAMES_DIRECTORY", str(tmp_path / "run.names"))
     return tmp_path / "run"
 
 
@@ -39,7 +39,7 @@ def seen(place: Path, own: NetworkRecord, records: list[NetworkRecord]) -> str:
     (place / own.container).mkdir(parents=True, exist_ok=True)
     zone_names.write_own(own)
     zone_names.write_zones(ZONES, records)
-    text = (place / own.container / "hosts").read_text()
+    text = (place / own.container / "names").read_text()
     return text + neighbours.ZoneLines().seen_by(text, read_text(str(place / own.container / "zones")))
 
 
@@ -117,7 +117,7 @@ def test_one_without_an_address_in_a_zone_knows_the_others_there(place: Path) ->
 def test_only_what_has_changed_is_written(place: Path) -> None:
     two, three = record("two", "one"), record("three", "one")
     seen(place, two, [two, three])
-    files = [place / "two/hosts", place / "two/zones", Path(neighbours.zone_directory("7.one")) / "hosts"]
+    files = [place / "two/names", place / "two/zones", Path(neighbours.zone_directory("7.one")) / "hosts"]
     before = [file.stat().st_ino for file in files]
     seen(place, two, [two, three])
     assert [file.stat().st_ino for file in files] == before
@@ -125,7 +125,7 @@ def test_only_what_has_changed_is_written(place: Path) -> None:
     assert [file.stat().st_ino == inode for file, inode in zip(files, before, strict=True)] == [True, True, False]
     assert zone_names.is_told(two, [two])
     assert not zone_names.is_told(two, [two, three])
-    (place / "two/hosts").write_text("")
+    (place / "two/names").write_text("")
     assert not zone_names.is_told(two, [two])
 
 
