@@ -95,7 +95,8 @@ ARGUMENT_SPEC = {
     "digest": {"type": "str", "required": True},
     "archive": {"type": "str"},
 }
-DIGEST, MODULE_NAME = re.compile("[0-9a-f]{32}"), re.compile("[a-z][a-z_]*")
+DIGEST = re.compile("[0-9a-f]{32}")
+MODULE_NAME = re.compile("[a-z][a-z_]*")
 DAMAGED = (AttributeError, EOFError, ImportError, NameError, OSError, SyntaxError, TypeError, ValueError)
 """What the import of a damaged file raises, among other causes."""
 
