@@ -181,7 +181,8 @@ class Remains:
 
 def nothing_in_memory(name: str) -> None:
     """Fail when a stopped container has left a control group, a runtime file or a process."""
-    assert not os.path.exists(f"/run/unshare/{name}")
+    left = Path("/run/unshare", name)
+    assert not left.exists(), sorted(path.name for path in left.iterdir())
     assert not {path for path in Host.control_groups() if path.endswith("/" + name)}
 
 
