@@ -157,17 +157,14 @@ class DerivedSystems:
         """Return what a host needs to name the container's system, by ANNOUNCED; None for each without a system."""
         if not declared.derivation:
             return dict.fromkeys(ANNOUNCED)
-        known = self._read(declared.key + ".announced")
-        told = json.loads(known) if known is not None else self._derive(declared)
+        told = self._told(declared)
         return {key: told[key] for key in ANNOUNCED}
 
     def needs(self, declared: Declared) -> Mapping:
         """Return what the container needs for itself alone: `written`, paths by mount points, and `ports`."""
         if not declared.derivation or declared.options["state"] not in STARTING:
             return {"written": {}, "ports": []}
-        known = self._read(declared.key + ".announced")
-        told = json.loads(known) if known is not None else self._derive(declared)
-        return t.cast("Mapping", told["needs"])
+        return t.cast("Mapping", self._told(declared)["needs"])
 
     def system(self, declared: Declared) -> Mapping:
         """Return the system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
@@ -176,9 +173,12 @@ class DerivedSystems:
 
     def size(self, declared: Declared) -> int:
         """Return how large the content of the container's system is, in characters."""
+        return int(self._told(declared)["size"])
+
+    def _told(self, declared: Declared) -> Mapping:
+        """Return what is known of the container's system without its content."""
         known = self._read(declared.key + ".announced")
-        told = json.loads(known) if known is not None else self._derive(declared)
-        return int(told["size"])
+        return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
     def is_lacked(self, declared: Declared) -> bool:
         """Return whether a host of this run has lacked the container's system; others then get it unasked."""
