@@ -115,7 +115,7 @@ def code_in(directory: Path) -> t.Iterator[tuple[str, bytes]]:
             yield str(path.relative_to(directory)), path.read_bytes()
 
 
-def digest_of(code: t.Iterable[tuple[str, bytes]]) -> str:
+def code_digest(code: t.Iterable[tuple[str, bytes]]) -> str:
     """Return the digest that names code, in hexadecimal."""
     found = hashlib.sha256()
     for path, content in code:
@@ -134,7 +134,7 @@ def locked(path: Path, how: int) -> t.Iterator[None]:
         os.close(descriptor)
 
 
-def remove(version: Path) -> None:
+def remove_version(version: Path) -> None:
     """Remove a version that nobody uses, or what is left of one, in a way that nobody takes a part for the whole."""
     with contextlib.suppress(OSError), locked(version, fcntl.LOCK_EX | fcntl.LOCK_NB):
         aside = version
@@ -152,7 +152,7 @@ def unpack(archive: str, directory: Path, digest: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = members.extractfile(member)
             path.write_bytes(content.read() if content else b"")
-    if digest_of(code_in(directory)) != digest:
+    if code_digest(code_in(directory)) != digest:
         raise OSError("what has come is not the code that was announced; run again")
 
 
@@ -172,10 +172,10 @@ def keep(digest: str, archive: str) -> None:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
         for left in DIRECTORY.glob(".*"):
-            remove(left)  # of runs that were killed
+            remove_version(left)  # of runs that were killed
         others = [path for path in DIRECTORY.iterdir() if path.name != digest]
         for former in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_VERSIONS - 1 :]:
-            remove(former)
+            remove_version(former)
 
 
 def main_of(name: str, directory: Path) -> Main:
@@ -221,13 +221,13 @@ def kept_main(name: str, digest: str, check: bool, stack: contextlib.ExitStack) 
         try:
             found = main_of(name, kept)
         except DAMAGED:
-            if digest_of(code_in(kept)) == digest:
+            if code_digest(code_in(kept)) == digest:
                 raise
         else:
             stack.push(own.pop_all())
             return found
     if not check:
-        remove(kept)
+        remove_version(kept)
     return None
 
 

@@ -18,7 +18,7 @@ import typing as t
 from pathlib import Path
 
 from ..module_utils.launcher.paths import write_atomically
-from ..modules.kept_code import code_in, digest_of
+from ..modules.kept_code import code_digest, code_in
 from .errors import DeclarationError
 
 RUNNER = "unshare.container.kept_code"
@@ -38,7 +38,7 @@ class KeptCode:
     @property
     def digest(self) -> str:
         """Return the digest that names the code, in hexadecimal."""
-        return self._made("digest", lambda: digest_of(code_in(PLUGINS)))
+        return self._made("digest", lambda: code_digest(code_in(PLUGINS)))
 
     @property
     def archive(self) -> str:
@@ -76,7 +76,7 @@ class KeptCode:
 
     def _archived(self) -> str:
         code = list(code_in(PLUGINS))
-        if digest_of(code) != self.digest:
+        if code_digest(code) != self.digest:
             raise DeclarationError("", CHANGED)
         made = io.BytesIO()
         with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as archive:

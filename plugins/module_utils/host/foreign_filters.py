@@ -49,9 +49,10 @@ class Chain:
 def dropping(chains: str) -> list[Chain]:
     """Return the base chains of others that drop what they do not know, from the answer to `QUESTION`.
 
-    firewalld's has another policy, and ends with a rule that rejects all.
+    firewalld's has another policy, and ends with a rule that rejects all. While others change the rules, nft(8) may
+    list a chain several times; it is returned once.
     """
-    found = []
+    found: dict[str, Chain] = {}
     family = table = name = ""
     for line in chains.split("\n"):
         words = line.split()
@@ -60,8 +61,10 @@ def dropping(chains: str) -> list[Chain]:
         elif words[:1] == ["chain"]:
             name = words[1]
         elif "hook forward" in line and table != OURS and family in ("ip", "ip6", "inet"):
-            found += [Chain(family, table, name)] if "policy drop" in line or table == FIREWALLD else []
-    return found
+            if "policy drop" in line or table == FIREWALLD:
+                chain = Chain(family, table, name)
+                found.setdefault(str(chain), chain)
+    return list(found.values())
 
 
 def advice(chain: Chain, bridges: list[str]) -> str:

@@ -37,6 +37,7 @@ def listed(family: str, table: str, chain: str, hook: str = "forward", policy: s
         (listed("arp", "mine", "keep"), []),
         (listed("inet", "unshare", "between"), []),
         ("", []),
+        (listed("ip", "filter", "FORWARD") * 3, ["chain FORWARD of table ip filter"]),
         (
             listed("ip", "filter", "FORWARD") + listed("inet", "unshare", "between") + listed("ip6", "filter", "F"),
             ["chain FORWARD of table ip filter", "chain F of table ip6 filter"],
