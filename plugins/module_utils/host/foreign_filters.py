@@ -61,9 +61,8 @@ def dropping(chains: str) -> list[Chain]:
         elif words[:1] == ["chain"]:
             name = words[1]
         elif "hook forward" in line and table != OURS and family in ("ip", "ip6", "inet"):
-            if "policy drop" in line or table == FIREWALLD:
-                chain = Chain(family, table, name)
-                found.setdefault(str(chain), chain)
+            chain = Chain(family, table, name)
+            found.update({str(chain): chain} if "policy drop" in line or table == FIREWALLD else {})
     return list(found.values())
 
 
