@@ -147,7 +147,7 @@ path:
   type: str
   sample: /var/backups/database.tar
 checksum:
-  description: The SHA-256 of the file.
+  description: The SHA-256 of the archive before it was compressed; that of the file, when it is not compressed.
   returned: success, not of what check mode cannot know
   type: str
   sample: sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae

@@ -85,7 +85,10 @@ def filled(container: Container) -> Container:
     return fill(container)
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+UNPACKED_BY = {"none": ["cat"], "gzip": ["gzip", "-dc"], "zstd": ["zstd", "-dcq"]}
+
+
+@pytest.mark.parametrize("compression", [*UNPACKED_BY])
 def test_v5_what_root_inside_left_comes_back_byte_for_byte(
     container: Container, other: Container, tmp_path: Path, compression: str
 ) -> None:
@@ -101,14 +104,15 @@ def test_v5_what_root_inside_left_comes_back_byte_for_byte(
     path = tmp_path / "archive"
     exported = export(NAME, path, compression)
     assert exported["consistent"] == "frozen"
-    assert exported["checksum"] == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    bare = subprocess.run([*UNPACKED_BY[compression], path], check=True, stdout=subprocess.PIPE).stdout
+    assert exported["checksum"] == "sha256:" + hashlib.sha256(bare).hexdigest()
     assert (path.stat().st_size, stat.S_IMODE(path.stat().st_mode)) == (exported["size"], 0o600)
     assert os.listdir(tmp_path) == ["archive"]
     assert path.stat().st_size < 100 << 20
     assert container.status().state == "running"
 
     imported = restore(OTHER, path, other=NAME)
-    assert imported["volumes"] == exported["volumes"]
+    assert (imported["volumes"], imported["checksum"]) == (exported["volumes"], exported["checksum"])
     assert exported["volumes"][0]["files"] == len(before)
     assert digest(OTHER) == before
     reach(other, system=system(OTHER, private_users=RANGE))
@@ -200,7 +204,7 @@ def test_v5_an_export_that_fails_leaves_what_was_there(filled: Container, tmp_pa
         former = path.read_bytes()
         (data_of(NAME) / "large").write_bytes(os.urandom(1 << 17))
         for compression in ("none", "gzip", "zstd"):
-            with pytest.raises(TargetError, match=r"No space left|failed with status|is the disk full"):
+            with pytest.raises(TargetError, match=r"No space left|is the disk full"):
                 export(NAME, path, compression)
         assert os.listdir(path.parent) == ["archive"]
         assert path.read_bytes() == former

@@ -12,7 +12,6 @@ since it was made (`state/increments`).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -145,7 +144,7 @@ class Archiving:
                 self._refuse_unfinished()
                 manifest = self._manifest(state, base, compression)
                 try:
-                    written, digest, size = self._write(manifest, compression, base)
+                    written, size = self._write(manifest, compression, base)
                 except OSError as error:
                     raise TargetError("path: %s cannot be written: %s" % (self.path, explain(error))) from error
         if written.sockets:
@@ -153,7 +152,7 @@ class Archiving:
         self.rest.tell_start("%s: is written" % self.path)
         return {
             **result,
-            "checksum": "sha256:" + digest,
+            "checksum": "sha256:" + written.digest,
             "size": size,
             "seconds": round(time.monotonic() - began, 3),
             "paused_seconds": round(self.rest.seconds, 3),
@@ -192,8 +191,8 @@ class Archiving:
 
     def _write(
         self, manifest: ArchiveManifest, compression: str, base: BaseArchive | None
-    ) -> tuple[WrittenArchive, str, int]:
-        """Write the archive. Return what was written, and the digest and the size of the file."""
+    ) -> tuple[WrittenArchive, int]:
+        """Write the archive. Return what was written, and the size of the file."""
         kept = None
         if base is not None:
             doubt = base.manifest.read_at.doubt(Moment.now()) or increments.doubt(self.directory)
@@ -202,12 +201,9 @@ class Archiving:
             else:
                 kept = base.files()
         with archive_files.new_file(self.path) as file:
-            of_file = hashlib.sha256()
-            with archive_streams.compressed(file, compression, of_file) as compressed:
+            with archive_streams.compressed(file, compression) as compressed:
                 written = volume_archives.write(compressed, manifest, self._open_volume, kept)
-            digest = written.digest if compression == "none" else of_file.hexdigest()
-            size = os.fstat(file.fileno()).st_size
-        return written, digest, size
+            return written, os.fstat(file.fileno()).st_size
 
     # Import.
 
@@ -237,8 +233,8 @@ class Archiving:
                     archive = VolumesArchive(source, checksum)
                     self._refuse(archive.manifest, other, replace)
                     found = self._examine(archive, base) if check else self._unpack(archive, base)
-                    digest = archive.digest if source is file else ""
-                size, digest = os.fstat(file.fileno()).st_size, digest or archive_files.digest_of(file)
+                    digest = archive.digest
+                size = os.fstat(file.fileno()).st_size
                 if not check:
                     write_out(Path(self.directory, IMPORTING))
                     aside = os.path.join(self.directory, IMPORTING)

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import IO, Iterator
 
 from ..launcher.paths import NEW, remove_file
-from .tar_members import TAR_PART
 from .target import TargetError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -111,15 +109,3 @@ def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
     os.fchmod(descriptor, 0o600)
     with open(descriptor, "wb+", buffering=0) as file:
         yield file
-
-
-def digest_of(file: IO[bytes]) -> str:
-    """Return the SHA-256 of a file."""
-    digest = hashlib.sha256()
-    offset = 0
-    while True:
-        part = os.pread(file.fileno(), TAR_PART, offset)
-        if not part:
-            return digest.hexdigest()
-        digest.update(part)
-        offset += len(part)

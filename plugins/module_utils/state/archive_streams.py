@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import queue
 import subprocess
 import threading
-from typing import IO, Any, Callable, Iterator, TypeVar, Union
+from typing import IO, Callable, Iterator, TypeVar, Union
 
 from ..launcher import linux
 from ..launcher.process import KILL
@@ -28,6 +29,8 @@ COMPRESSIONS = {
 BEGUN_TOGETHER = 1 << 23  # bytes of which the writing to the disk is begun together
 
 PARTS_WAITING = 2  # of `TAR_PART` bytes, for a worker that is busy with another
+
+SET_PIPE_SIZE = 1031  # of fcntl(2), F_SETPIPE_SZ, which Python has a name for since 3.10
 
 Part = Union[bytes, memoryview]
 W = TypeVar("W", bound="Worker")
@@ -203,78 +206,32 @@ def compression_of(file: IO[bytes]) -> str:
     return next((name for name, each in COMPRESSIONS.items() if each[2] and beginning.startswith(each[2])), "none")
 
 
-class _Outflow:
-    """What a program writes, which comes to a file, and to a digest, by a thread of its own. The context ends both.
-
-    :param pipe: from the program. It is closed when the file cannot be written, which ends the program as well.
-    """
-
-    def __init__(self, program: subprocess.Popen[bytes], pipe: IO[bytes], file: IO[bytes], digest: Any) -> None:
-        self._program = program
-        self._pipe = pipe
-        self._file = file
-        self._digest = digest
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> _Outflow:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._program.kill()
-        self._thread.join()
-
-    def _run(self) -> None:
-        room = memoryview(bytearray(TAR_PART))
-        disk = Writeback(self._file.fileno())
-        try:
-            with self._pipe:
-                while True:
-                    part = room[: self._pipe.readinto(room)]  # type: ignore[attr-defined]  # of one without a buffer
-                    if not part:
-                        return
-                    self._digest.update(part)
-                    _write_all(self._file, part)
-                    disk.wrote(len(part))
-        except Exception as error:  # it is raised by `wait`
-            self._error = error
-
-    def wait(self) -> None:
-        """Wait for the end of what the program writes. Raise the exception with which the writing has failed."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-
 @contextlib.contextmanager
-def compressed(file: IO[bytes], compression: str, digest: Any) -> Iterator[IO[bytes]]:
+def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
     """Yield a file, what is written to which comes compressed to `file`.
 
-    :param digest: of `hashlib`; is given what comes there, unless nothing is compressed.
-    :raises TargetError: the program is missing, or has failed.
-    :raises OSError: the file cannot be written.
+    :raises TargetError: the program is missing, or has failed, as it does where the file cannot be written.
     """
     command = COMPRESSIONS[compression][0]
     if not command:
         yield file
         return
-    program = _begun(command, subprocess.PIPE, subprocess.PIPE)
-    pipe = program.stdin
+    program = _begun(command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.PIPE)
+    pipe, said = program.stdin, program.stderr
     try:
-        if pipe is None or program.stdout is None:
+        if pipe is None or said is None:
             raise TargetError("%s cannot be written to" % command[0])
-        with _Outflow(program, program.stdout, file, digest) as outflow:
-            try:
-                yield pipe
-                pipe.close()
-            except BrokenPipeError:
-                pass  # it has ended, which its status says, if the file does not
-            outflow.wait()
-            if program.wait():
-                raise TargetError("%s has failed with status %d" % (command[0], program.returncode))
+        _widen(pipe)
+        try:
+            yield pipe
+            pipe.close()
+        except BrokenPipeError:
+            pass  # it has ended, and says why
+        reason = said.read().decode(errors="replace").strip()
+        if program.wait():
+            raise TargetError("%s has failed with status %d: %s" % (command[0], program.returncode, reason[-500:]))
     finally:
-        _end(program, pipe)
+        _end(program, pipe, said)
 
 
 @contextlib.contextmanager
@@ -288,11 +245,12 @@ def unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
     if not command:
         yield file
         return
-    program = _begun(command, file, subprocess.PIPE)
+    program = _begun(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     pipe = program.stdout
     try:
         if pipe is None:
             raise TargetError("the output of %s cannot be read" % command[0])
+        _widen(pipe)
         try:
             yield pipe
         except Damaged as error:
@@ -305,23 +263,32 @@ def unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
         _end(program, pipe)
 
 
-def _begun(command: tuple[str, ...], stdin: IO[bytes] | int, stdout: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def _begun(
+    command: tuple[str, ...], stdin: IO[bytes] | int, stdout: IO[bytes] | int, stderr: int
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
             bufsize=0,
             stdin=stdin,
             stdout=stdout,
-            stderr=subprocess.DEVNULL,
+            stderr=stderr,
             preexec_fn=lambda: linux.prctl(linux.PR_SET_PDEATHSIG, KILL),
         )
     except FileNotFoundError:
         raise TargetError("needs the program %s, which this host has not: install it" % command[0]) from None
 
 
-def _end(program: subprocess.Popen[bytes], pipe: IO[bytes] | None) -> None:
+def _widen(pipe: IO[bytes]) -> None:
+    """Have a pipe take a whole part at once, so that both of its ends have less often to wait for each other."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe.fileno(), SET_PIPE_SIZE, TAR_PART)
+
+
+def _end(program: subprocess.Popen[bytes], *pipes: IO[bytes] | None) -> None:
     program.kill()
     program.wait()
-    if pipe is not None:
-        with contextlib.suppress(OSError):
-            pipe.close()
+    for pipe in pipes:
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -32,6 +32,7 @@ ATTRIBUTES_LIMIT = PAX_LIMIT - (1 << 18)  # bytes of all of one file, which have
 ATTRIBUTE_COST = 32  # bytes of what stands there beside the name, in hexadecimal digits, and the value
 
 SMALL = 1 << 15  # bytes of a file that is read at once
+MODE = 0o7777  # of what stat(2) calls so; the rest is the kind of file
 
 # An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY | os.O_CLOEXEC
@@ -176,8 +177,7 @@ class Packer:
         self.bytes += size
         known = stamp(status) if self._stamped and is_file else b""
         told = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, size
-        head = plain_head(path, *told, known) if is_file and not attributes and extents is None else b""
-        return head or Member(path, kind, *told, target, attributes, extents, known).head()
+        return Member(path, kind, *told, target, attributes, extents, known).head()
 
     def _file(self, directory: int, name: bytes) -> None:
         path = self._above + name
@@ -187,6 +187,8 @@ class Packer:
             raise TargetError(LEASED % shown_path(path)) from None
         try:
             status = os.fstat(descriptor)
+            if self.base is None and self._plain(descriptor, path, status):
+                return
             if not stat.S_ISREG(status.st_mode):
                 raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
             if status.st_nlink > 1 and self._is_written(status, name):
@@ -198,6 +200,23 @@ class Packer:
         finally:
             os.close(descriptor)
 
+    def _plain(self, descriptor: int, path: bytes, status: os.stat_result) -> bool:
+        """Write a file that is like most, with few steps. Return whether it is; else nothing is written."""
+        mode, size = status.st_mode, status.st_size
+        if size > SMALL or not stat.S_ISREG(mode) or status.st_nlink > 1 or status.st_blocks * 512 < size:
+            return False
+        known = stamp(status) if self._stamped else b""
+        head = plain_head(path, mode & MODE, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
+        if not head or _has_attributes(descriptor):
+            return False
+        content = os.pread(descriptor, size, 0) if size else b""
+        if len(content) != size:
+            return False
+        self.files += 1
+        self.bytes += size
+        self.sink.put(head, content, padding(size))
+        return True
+
     def _keep(self, path: bytes, status: os.stat_result) -> None:
         self.files += 1
         self.bytes += status.st_size
@@ -207,12 +226,6 @@ class Packer:
         size = status.st_size
         extents = None if status.st_blocks * 512 >= size else _extents(descriptor, size, path)
         head = self._head(path, TarKind.FILE, status, attributes=_attributes(descriptor, path), extents=extents)
-        if extents is None and size <= SMALL:
-            content = os.pread(descriptor, size, 0) if size else b""
-            if len(content) != size:
-                raise TargetError(SHORTER % shown_path(path))
-            self.sink.put(head, content, padding(size))
-            return
         self.sink.put(head)
         stored = 0
         for offset, length in [(0, size)] if extents is None else extents:
@@ -262,6 +275,14 @@ def _extents(descriptor: int, size: int, path: bytes) -> list[tuple[int, int]] |
 def is_kept_attribute(name: str) -> bool:
     """Return whether an extended attribute is a volume's, so that an archive has it, and an import takes it."""
     return name.startswith(KEPT_ATTRIBUTES_OF) or name in KEPT_ATTRIBUTES
+
+
+def _has_attributes(descriptor: int) -> bool:
+    """Return whether a file has extended attributes, or may have."""
+    try:
+        return bool(os.listxattr(descriptor))
+    except OSError:
+        return True
 
 
 def _attributes(file: int | str, path: bytes) -> dict[bytes, bytes] | None:

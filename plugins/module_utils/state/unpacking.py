@@ -9,6 +9,7 @@ which it began: no member has a name that leads upward, and nobody moves anythin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -19,7 +20,7 @@ from typing import Iterable, Iterator
 from ..launcher.names import is_name
 from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
 from .increments import Base
-from .packing import ARCHIVED_PATH_LIMIT, is_kept_attribute, shown_path
+from .packing import ARCHIVED_PATH_LIMIT, MODE, is_kept_attribute, shown_path
 from .tar_members import Member, TarKind
 from .target import TargetError
 
@@ -28,8 +29,13 @@ ID_LIMIT = (1 << 32) - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+SET_ID = 0o6000
+INHERITED = "system.posix_acl_default"
+"""The attribute of a directory that new files in it take over."""
+
 NOT_KEPT = "%s is to be a file of its base, and there is none"
 _path = re.compile(rb"(?:(?!\.{1,2}/)[^/\0]{1,255}/)*(?!\.{1,2}\Z)[^/\0]{1,255}")
+_usual_name = re.compile(rb"[^/\0.][^/\0]{0,254}")
 
 
 def checked(member: Member) -> list[bytes]:
@@ -44,12 +50,16 @@ def checked(member: Member) -> list[bytes]:
         raise Damaged("%s is a link to what is no path" % shown_path(member.path))
     if len(parts) == 1 and member.kind != TarKind.DIRECTORY:
         raise Damaged("the volume %s is no directory" % shown_path(member.path))
-    if member.mode > 0o7777 or member.uid >= ID_LIMIT or member.gid >= ID_LIMIT or member.size >= 1 << 63:
-        raise Damaged("%s has a mode, an owner or a size that no file can have" % shown_path(member.path))
+    _check_numbers(member)
     for name in member.attributes:
         if not is_kept_attribute(os.fsdecode(name)):
             raise Damaged("%s has the attribute %a, which can be in no volume" % (shown_path(member.path), name))
     return parts
+
+
+def _check_numbers(member: Member) -> None:
+    if member.mode > 0o7777 or member.uid >= ID_LIMIT or member.gid >= ID_LIMIT or member.size >= 1 << 63:
+        raise Damaged("%s has a mode, an owner or a size that no file can have" % shown_path(member.path))
 
 
 def _parts(path: bytes) -> list[bytes]:
@@ -172,11 +182,14 @@ class Unpacker:
 
     def __init__(self, root: str, base: str | None = None) -> None:
         directory = os.open(root, _DIRECTORY)
+        with contextlib.suppress(OSError):  # which says that it has none, or can have none
+            os.removexattr(directory, INHERITED)  # a host's administrator may have given one to what is above
         try:
             self._way = _WayOfMembers(directory)
             self._way_to_others = Way(directory)  # what hard links are made of
         finally:
             os.close(directory)
+        self._above: bytes | None = None  # path of the directory to which the way leads, once it was checked
         self._base: Way | None = None
         if base is not None:
             directory = os.open(base, _DIRECTORY)
@@ -202,15 +215,13 @@ class Unpacker:
         :raises TargetError: it cannot be there, or the file system does not keep all of it.
         :raises OSError: it cannot be written.
         """
-        parts = checked(member)
-        name = parts.pop()
+        above, _slash, name = member.path.rpartition(b"/")
         try:
-            self._way.go(parts)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
-            raise Damaged("%s lies in what is no directory of it" % shown_path(member.path)) from None
-        try:
+            if member.kind == TarKind.FILE and above == self._above and self._is_usual(member, name):
+                return self._file(member, name, content)
+            *parts, name = checked(member)
+            self._go(member, parts)
+            self._above = above
             if member.kind == TarKind.FILE:
                 return self._file(member, name, content)
             if member.kind == TarKind.KEPT:
@@ -220,8 +231,26 @@ class Unpacker:
         except FileExistsError:
             raise Damaged("%s is in it twice" % shown_path(member.path)) from None
 
+    @staticmethod
+    def _is_usual(member: Member, name: bytes) -> bool:
+        """Return whether `checked` need not look at a file in the directory of the last member."""
+        if member.attributes or len(member.path) > ARCHIVED_PATH_LIMIT or not _usual_name.fullmatch(name):
+            return False
+        _check_numbers(member)
+        return True
+
+    def _go(self, member: Member, parts: list[bytes]) -> None:
+        """Go to the directory of a member."""
+        try:
+            self._way.go(parts)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise Damaged("%s lies in what is no directory of it" % shown_path(member.path)) from None
+
     def _file(self, member: Member, name: bytes, content: Iterable[memoryview]) -> int:
-        descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=self._way.here)
+        # To change the mode afterwards takes a file system longer.
+        descriptor = os.open(name, _NEW_FILE, member.mode & 0o777, dir_fd=self._way.here)
         try:
             _fill(descriptor, member, content)
             _finish(descriptor, member)
@@ -252,6 +281,7 @@ class Unpacker:
         here = self._way.here
         if member.kind == TarKind.DIRECTORY:
             self._way.make(name, member)
+            self._above = member.path
         elif member.kind == TarKind.HARD_LINK:
             self._link(member, name)
         elif member.kind == TarKind.LINK:
@@ -308,9 +338,13 @@ def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> Non
 
 def _finish(file: int | str, member: Member, owned: bool = False) -> None:
     """Give a file its owner, attributes, mode and time, in the order in which none takes another away."""
-    if not owned:
+    status = os.stat(file)
+    mode = status.st_mode & MODE
+    if not owned and (status.st_uid, status.st_gid) != (member.uid, member.gid):
         os.chown(file, member.uid, member.gid)
-    os.chmod(file, member.mode)
+        mode &= ~SET_ID  # which that has taken away
+    if mode != member.mode:
+        os.chmod(file, member.mode)
     for name, value in member.attributes.items():
         try:
             os.setxattr(file, name, value)

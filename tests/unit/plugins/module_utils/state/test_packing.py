@@ -25,9 +25,13 @@ from ansible_collections.unshare.container.plugins.module_utils.state.packing im
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_reading import Members
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
-from ansible_collections.unshare.container.plugins.module_utils.state.unpacking import Unpacker
+from ansible_collections.unshare.container.plugins.module_utils.state.unpacking import INHERITED, Unpacker
 
 DEEP = 3000
+ACCESS_LIST = bytes.fromhex(
+    "02000000 01000700ffffffff 02000600d2040000 04000500ffffffff 10000700ffffffff 20000400ffffffff"
+)
+"""Of an ACL, as the kernel has it: the user 1234 can read and write."""
 
 
 @pytest.fixture
@@ -109,13 +113,40 @@ def test_v5_reading_leaves_the_time_of_access(data: Path, tmp_path: Path) -> Non
 
 def imported(archive: Path, aside: Path) -> None:
     """Unpack what `packed` has written."""
-    aside.mkdir()
+    aside.mkdir(mode=0o700)
     with archive.open("rb", buffering=0) as file, Unpacker(str(aside)) as unpacker:
         members = Members(file)
         member = members.next()
         while member is not None:
             unpacker.write(member, members.content())
             member = members.next()
+
+
+@pytest.mark.parametrize("mask", [0, 0o022, 0o777])
+def test_v5_owners_and_modes_come_back_whatever_new_files_get(data: Path, tmp_path: Path, mask: int) -> None:
+    """A new file has a part of its mode at once: what is above it, or the module's process, may ask for another."""
+    for owner in (0, 1234):
+        for mode in (0, 0o400, 0o644, 0o666, 0o755, 0o1777, 0o2644, 0o2755, 0o4755, 0o6777):
+            for path in (data / f"file{owner}-{mode:o}", data / f"directory{owner}-{mode:o}"):
+                path.touch() if path.name.startswith("file") else path.mkdir()
+                os.chown(path, owner, owner)
+                path.chmod(mode)
+    before = {path.name: shown(path) for path in data.iterdir()}
+    packed(data, tmp_path / "archive")
+    os.setxattr(tmp_path, INHERITED, ACCESS_LIST)
+    former = os.umask(mask)
+    try:
+        imported(tmp_path / "archive", tmp_path / "imported")
+    finally:
+        os.umask(former)
+        os.removexattr(tmp_path, INHERITED)
+    assert {path.name: shown(path) for path in (tmp_path / "imported/data").iterdir()} == before
+
+
+def shown(path: Path) -> tuple[int, int, int, list[str]]:
+    """Return the mode and the owner of a file, and the names of its attributes."""
+    status = path.stat()
+    return status.st_mode, status.st_uid, status.st_gid, os.listxattr(path)
 
 
 def with_attributes(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, bytes]) -> None:
