@@ -9,11 +9,13 @@ else of the host's rules is touched. What belongs to one container or port has a
 
 from __future__ import annotations
 
+import functools
 import os
 
 from ..launcher.addresses import parse_address
 from ..launcher.errors import LauncherError
 from ..launcher.host_settings import setting
+from ..launcher.made_interfaces import MadeInterface
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
 from ..launcher.wires import link_local
 from ..state.zones import digest
@@ -21,7 +23,8 @@ from .distribution import DEBIAN_PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..launcher.made_interfaces import MadeInterface
+    from typing import Container
+
     from ..launcher.network_records import Published
     from ..state.network_record import NetworkRecord
 
@@ -64,19 +67,29 @@ PIECES = "pieces"
 PIECE_RULES = ["exthdr frag missing accept", "frag frag-off != 0 accept", "@th,0,64 != 0 accept", "drop"]
 
 
-def ruleset(records: list[NetworkRecord], flows: int = MOST_FLOWS, bridged: bool = False) -> str:
+def ruleset(
+    records: list[NetworkRecord],
+    flows: int = MOST_FLOWS,
+    bridged: bool = False,
+    known: Container[str] = (),
+) -> str:
     """Return the commands for nft(8) that make the tables of these containers, and remove what was there before.
 
     Args:
         flows: how many connections an address of a container may have that the host keeps track of.
         bridged: whether it keeps track of those that only cross a bridge, too (`tracks_bridges`).
+        known: names of ports whose chains are left out, such as those that a change (`firewall_change`) leaves alone.
     """
     lines = []
     for table in TABLES:
         lines += ["table %s" % table, "delete table %s" % table]
-    tables = _bridge_table(records) + _inet_table(records, flows, bridged)
-    mark = _chain(MARK + digest(*tables).hex(), [])
-    for line in tables:
+    ports = [port for record in records for port in record.interfaces if port.kind in (ZONE, BRIDGE)]
+    chains = [line for port in ports if port.host_name not in known for line in _port_chain(port)]
+    inet = _inet_table(records, flows, bridged)
+    # What a port's chain has follows from these. To make the chains of all ports takes far longer.
+    told = [_port_form(), *["%s %s %s %s" % (port.host_name, port.mac, port.addresses, port.dhcp) for port in ports]]
+    mark = _chain(MARK + digest(*told, *_bridge_table(ports, []), *inet).hex(), [])
+    for line in _bridge_table(ports, chains) + inet:
         lines += [line, *mark] if line.startswith("table ") else [line]
     return "\n".join(lines) + "\n"
 
@@ -98,13 +111,11 @@ def _plain(port: MadeInterface, version: int) -> list[str]:
 # Between the ports of a bridge: nobody is another one.
 
 
-def _bridge_table(records: list[NetworkRecord]) -> list[str]:
-    ports = [port for record in records for port in record.interfaces if port.kind in (ZONE, BRIDGE)]
+def _bridge_table(ports: list[MadeInterface], chains: list[str]) -> list[str]:
+    """Return the lines of the table for some ports, given those of their chains."""
     if not ports:
         return []
-    lines = ["table bridge unshare {", *_chain(ROLES, ROLE_RULES), *_chain(PIECES, PIECE_RULES)]
-    for port in ports:
-        lines += _chain(port.host_name, _port_rules(port))
+    lines = ["table bridge unshare {", *_chain(ROLES, ROLE_RULES), *_chain(PIECES, PIECE_RULES), *chains]
     lines += _map("ports", "ifname", ['"%s" : goto %s' % (port.host_name, port.host_name) for port in ports])
     lines += _chain("from_ports", [EARLY, "iifname vmap @ports"])
     return [*lines, "}"]
@@ -120,6 +131,21 @@ def _map(name: str, kind: str, elements: list[str]) -> list[str]:
     """Return the lines of a map from a kind of keys to chains."""
     lines = ["type %s : verdict" % kind] + (["elements = " + _set(elements)] if elements else [])
     return ["  map %s {" % name, *["    " + line for line in lines], "  }"]
+
+
+def _port_chain(port: MadeInterface) -> list[str]:
+    return _chain(port.host_name, _port_rules(port))
+
+
+@functools.lru_cache(maxsize=None)
+def _port_form() -> str:
+    """Return what stands for the rules that this version makes for ports: another one may make others."""
+    four, six, mac = "192.0.2.2/24", "2001:db8::2/64", "02:00:00:00:00:01"
+    settled = [
+        MadeInterface(kind=ZONE, name="", mac=mac, addresses=list(some)) for some in ([four, six], [four], [six])
+    ]
+    ports = [*settled, MadeInterface(kind=ZONE, name="", mac=mac, dhcp=True)]
+    return "\n".join(line for port in ports for line in _port_chain(port))
 
 
 def _port_rules(port: MadeInterface) -> list[str]:
@@ -283,7 +309,7 @@ def _published(records: list[NetworkRecord]) -> list[str]:
     chains: dict[str, list[str]] = {}
     elements: dict[str, list[str]] = {"tcp": [], "udp": []}
     for record in records:
-        for version, interface in targets_of(record).items():
+        for version, interface in targets_of(record).items() if record.ports else ():
             target = _plain(interface, version)[0]
             for port in record.ports:
                 rule = _lead(port, version, target)

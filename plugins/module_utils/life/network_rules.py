@@ -26,10 +26,16 @@ class Rules:
     def __init__(
         self, records: list[NetworkRecord], lock: NetworkLock, former: list[NetworkRecord] | None = None
     ) -> None:
-        self.new = new = rules_of(records)
-        change = None if former is None else firewall_change.change(rules_of(former), new)
-        self.is_change = change is not None
-        self.loading = firewall.Loading(new if change is None else change, lock.descriptor)
+        commands = None
+        if former is not None:
+            known = ports_in_both(former, records)
+            new = rules_of(records, known)
+            commands = firewall_change.change(rules_of(former, known), new)
+        self.is_change = commands is not None
+        if commands is None:
+            commands = new = rules_of(records)
+        self.marks = firewall_change.marks(new)
+        self.loading = firewall.Loading(commands, lock.descriptor)
 
     def wait_loaded(self) -> None:
         """Wait until the kernel has them; the program may still be there, as long as that forgets what they replace.
@@ -37,9 +43,8 @@ class Rules:
         Raises:
             LauncherError: as for `wait`.
         """
-        marks = firewall_change.marks(self.new)
         try:
-            if marks and all(mark in loaded_rules.chains(table) for table, mark in marks.items()):
+            if self.marks and all(mark in loaded_rules.chains(table) for table, mark in self.marks.items()):
                 return
         except OSError:
             pass  # the kernel does not say
@@ -66,9 +71,19 @@ class Rules:
                     Rules(living(), own).wait()
 
 
-def rules_of(records: list[NetworkRecord]) -> str:
-    """Return the commands that make the packet filter for these containers."""
-    return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges())
+def rules_of(records: list[NetworkRecord], known: set[str] | None = None) -> str:
+    """Return the commands that make the packet filter for these containers.
+
+    Args:
+        known: names of ports whose chains are left out.
+    """
+    return firewall.ruleset(records, firewall.flows_here(), firewall.tracks_bridges(), known or ())
+
+
+def ports_in_both(former: list[NetworkRecord], records: list[NetworkRecord]) -> set[str]:
+    """Return the names of the ports of the containers whose records are in both lists, as they are."""
+    before = {id(record) for record in former}
+    return {port.host_name for record in records if id(record) in before for port in record.interfaces}
 
 
 def has_rules(records: list[NetworkRecord]) -> bool:

@@ -12,6 +12,8 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import firewall
 from ansible_collections.unshare.container.plugins.module_utils.host.firewall_change import change, marks, outlines
+from ansible_collections.unshare.container.plugins.module_utils.launcher.made_interfaces import MadeInterface
+from ansible_collections.unshare.container.plugins.module_utils.life.network_rules import ports_in_both
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 Filter = dict[str, dict[str, list[str]]]
@@ -111,7 +113,8 @@ def test_whatever_comes_and_goes_the_rules_are_those_made_anew() -> None:
     chance = random.Random(7)
     changing, anew = Nft(), Nft()
     there: dict[int, NetworkRecord] = {number: record(number) for number in (0, 1)}
-    former = firewall.ruleset([there[number] for number in sorted(there)])
+    before, flows = [there[number] for number in sorted(there)], 64
+    former = firewall.ruleset(before, flows)
     changing.load(former)
     changes = 0
     for _step in range(300):
@@ -120,15 +123,80 @@ def test_whatever_comes_and_goes_the_rules_are_those_made_anew() -> None:
             there[number] = record(number)
         if chance.random() < 0.2:
             there[0] = record(0, ports=[{"port": chance.randrange(8000, 8015), "target": 80}])
-        new = firewall.ruleset([there[number] for number in sorted(there)], chance.choice((64, 64, 64, 128)))
+        after, flows_after = [there[number] for number in sorted(there)], chance.choice((64, 64, 64, 128))
+        new = firewall.ruleset(after, flows_after)
         commands = change(former, new)
         assert commands is not None
+        known = ports_in_both(before, after)
+        assert len(known) >= len(after) - 2
+        without_known = [
+            firewall.ruleset(some, count, known=known) for some, count in ((before, flows), (after, flows_after))
+        ]
+        assert change(*without_known) == commands
+        before, flows = after, flows_after
         changing.run(commands)
         anew.load(new)
         assert changing.state() == anew.state()
         changes += commands.count("\n")
         former = new
     assert changes > 300
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host_name": "uother"},
+        {"mac": "02:00:00:00:00:77"},
+        {"addresses": ["10.80.0.99/24"]},
+        {"addresses": []},
+        {"dhcp": True},
+        {"device": "ubridge9"},
+        {"kind": "bridge"},
+        {"subnets": ["10.99.0.0/24"]},
+    ],
+)
+def test_a_mark_tells_of_all_that_rules_are_made_of(fields: dict[str, t.Any]) -> None:
+    """Also where the chains of ports are left out."""
+    one, other = record(0), record(0)
+    vars(other.interfaces[0]).update(fields)
+    texts = [firewall.ruleset([some, record(1)]) for some in (one, other)]
+    first, second = (marks(text) for text in texts)
+    assert texts[0] != texts[1]
+    assert not set(first.values()) & set(second.values())
+    assert marks(firewall.ruleset([one, record(1)], known={"uport0", "uport1"})) == first
+
+
+def test_each_field_that_a_ports_rules_follow_from_is_told_by_the_mark() -> None:
+    read: set[str] = set()
+
+    class Port:
+        def __init__(self, port: MadeInterface) -> None:
+            self.port = port
+
+        def plain_addresses(self) -> list[str]:
+            read.add("addresses")
+            return self.port.plain_addresses()
+
+        def __getattr__(self, name: str) -> t.Any:
+            read.add(name)
+            return getattr(self.port, name)
+
+    firewall._port_chain(t.cast("MadeInterface", Port(record(0).interfaces[0])))
+    assert read == {"host_name", "mac", "addresses", "dhcp"}
+
+
+def test_another_version_of_the_rules_has_other_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what a former one has loaded is made anew."""
+    records = [record(0), record(1)]
+    before = marks(firewall.ruleset(records, known={"uport0", "uport1"}))
+    make = firewall._port_rules
+    monkeypatch.setattr(firewall, "_port_rules", lambda port: [*make(port), "accept"])
+    firewall._port_form.cache_clear()
+    try:
+        after = marks(firewall.ruleset(records, known={"uport0", "uport1"}))
+    finally:
+        firewall._port_form.cache_clear()
+    assert not set(before.values()) & set(after.values())
 
 
 def test_a_change_begins_with_the_marks_of_the_former_rules() -> None:
