@@ -17,13 +17,34 @@ KILL = 9
 # What each process of a scope of the host's systemd gets when that is stopped. All but the launcher ignore this one,
 # unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
 SCOPE_STOP = _signal.SIGURG
+HEEDED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP)
+"""What asks a launcher to end, or to stop its container."""
+
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
-# Among the fields after the second: the start time, the signals for one thread, the wait status of one that has ended.
-STARTED, PENDING, STATUS = 19, 28, 49
+# Among the fields after the second: the parent, the start time, the signals for one thread, the wait status of one that
+# has ended.
+PARENT, STARTED, PENDING, STATUS = 1, 19, 28, 49
 PAUSE = 0.02  # seconds between two looks at what a process that has just begun heeds
 KILL_SECONDS = 2.0  # in which a killed process ends, unless the kernel does not let it
 REAP_SECONDS = 1.0  # in which the end of a child comes to be known, unless somebody traces it
+
+
+class Uninterrupted:
+    """A few steps that belong together: a signal of `HEEDED` is handled before them or, as a context ends, after them.
+
+    Nothing in it waits for anybody, or makes a process.
+    """
+
+    def __enter__(self) -> None:
+        try:
+            self.former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
+        except BaseException:  # of one that came before
+            _signal.pthread_sigmask(_signal.SIG_UNBLOCK, HEEDED)
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self.former)
 
 
 def milliseconds(seconds: float) -> int:
@@ -81,6 +102,11 @@ def _stat(directory: str) -> list[str]:
 def _is_over(fields: list[str]) -> bool:
     """Return whether a thread with these fields has ended or is about to."""
     return fields[0] in ("Z", "X") or bool(int(fields[6]) & EXITING)
+
+
+def is_own_child(pid: int) -> bool:
+    """Return whether a process is a child of this one, also one that has ended and that nobody has waited for."""
+    return _stat("/proc/%d" % pid)[PARENT : PARENT + 1] == [str(os.getpid())]
 
 
 def unified_group(text: str) -> str:

@@ -13,14 +13,12 @@ import os
 from ..launcher import linux, network_files, watch
 from ..launcher.descriptors import close_all_but, occupy_streams
 from ..launcher.errors import LauncherError
-from ..launcher.process import KILL, Process
+from ..launcher.process import HEEDED, KILL, Process
 from ..launcher.targets import NETWORK_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-HEEDED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 
 
 class Follower:

@@ -10,7 +10,7 @@ import time
 
 from ..inside import terminal
 from ..launcher.courier import Courier, Shared
-from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process
+from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process, is_own_child
 from ..launcher.specification import read_outline
 from ..launcher.stop_signals import signal_number
 from ..state.record import Status
@@ -71,8 +71,9 @@ def _run_once(
 ) -> tuple[int, bool]:
     """Run a container until it ends. Return its wait status, and whether the caller had asked for its end."""
     output = _Output(os.isatty(0) and os.isatty(1))
+    lock = container.lock(timeout)
     try:
-        with container.lock(timeout):
+        with lock:
             status = container.start(
                 system, False, timeout, output.console, output.inside, extra_file_systems, output.leave
             )
@@ -80,24 +81,45 @@ def _run_once(
                 from . import machined
 
                 status = machined.registered(container, status)
-        pid = int(status.pid or 0)
-        supervisor = _Supervisor(Process.pin_child(pid), stop_signal(container), timeout)
-        follower = Follower(container.run_directory, read_outline(system).host_name)
-        try:
-            ended = supervisor.relay(terminal.Relay(output.courier), lambda: explain(status))
-        except BaseException:
-            with container.lock(timeout):
-                container.stop(0)
-            raise
-        finally:
-            follower.close()
-            supervisor.process.close()
+        ended, asked = _supervise(container, system, status, output, timeout, explain)
+        with lock:
+            if container.process() is None:
+                container.clear()
+    except BaseException:
+        lock.release()  # which a signal may have kept from being released
+        with lock:
+            _stop_own(container)
+        raise
     finally:
         output.close()
-    with container.lock(timeout):
-        if container.process() is None:
-            container.clear()
-    return ended, supervisor.asked
+    return ended, asked
+
+
+def _supervise(
+    container: Container,
+    system: str,
+    status: Status,
+    output: _Output,
+    timeout: float,
+    explain: Callable[[Status], None],
+) -> tuple[int, bool]:
+    """Watch over a container that was just started, until it has ended. Return what `_run_once` does."""
+    supervisor = _Supervisor(Process.pin_child(int(status.pid or 0)), stop_signal(container), timeout)
+    follower = Follower(container.run_directory, read_outline(system).host_name)
+    try:
+        return supervisor.relay(terminal.Relay(output.courier), lambda: explain(status)), supervisor.asked
+    finally:
+        follower.close()
+        supervisor.process.close()
+
+
+def _stop_own(container: Container) -> None:
+    """Stop the container if it is a child of this process, which has started it and cannot watch over it."""
+    process = container.process(ended=True)
+    if process is not None:
+        process.close()
+        if is_own_child(process.pid):
+            container.stop(0)
 
 
 class _Output:
@@ -129,9 +151,9 @@ class _Output:
 
     def leave(self) -> None:
         """Close what PID 1 has got; from the moment that it runs, root inside can hold that."""
-        if self.inside >= 0:
-            os.close(self.inside)
-            self.inside = -1
+        inside, self.inside = self.inside, -1  # first, for a signal may come at any moment
+        if inside >= 0:
+            os.close(inside)
 
     def close(self) -> None:
         """End the courier, and what a start that failed has left."""

@@ -20,6 +20,7 @@ from ..launcher.cgroup import UNMAPPED
 from ..launcher.errors import LauncherError
 from ..launcher.excursion import Alarm
 from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory
+from ..launcher.process import Uninterrupted
 from ..launcher.trees import identity
 
 TYPE_CHECKING = False
@@ -166,7 +167,11 @@ class Lock:
         self.descriptor = -1
 
     def __enter__(self) -> None:
-        self.acquire()
+        try:
+            self.acquire()
+        except BaseException:
+            self.release()
+            raise
 
     def __exit__(self, *_error: object) -> None:
         self.release()
@@ -193,53 +198,54 @@ class Lock:
     def _acquire(self, deadline: float) -> None:
         while True:
             try:
-                _make(self.directory)
-                self.descriptor = open_to_lock(self.directory)
-            except FileNotFoundError:
-                continue
-            except BaseException:
-                self._remove_unheld()
-                raise
-            try:
+                with Uninterrupted():
+                    _make(self.directory)
+                    self.descriptor = open_to_lock(self.directory)
                 _hold(self.descriptor, "container %s" % self.name, self.timeout, deadline)
                 if is_same(self.descriptor, self.directory):
                     return
+            except FileNotFoundError:
+                pass
             except BaseException:
-                self._close()
                 self._remove_unheld()
                 raise
             self._close()
 
     def _remove_unheld(self) -> None:
         """Remove a directory that was made when a signal came, and that nobody holds. It is held for that."""
-        try:
-            descriptor = open_to_lock(self.directory)
+        with Uninterrupted():
+            self._close()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if is_same(descriptor, self.directory):
-                    os.rmdir(self.directory)
-                    os.rmdir(RUN_DIRECTORY)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            pass  # it is not there, or another's, or holds what is left of a container
+                descriptor = open_to_lock(self.directory)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if is_same(descriptor, self.directory):
+                        os.rmdir(self.directory)
+                        os.rmdir(RUN_DIRECTORY)
+                finally:
+                    os.close(descriptor)
+            except OSError:
+                pass  # it is not there, or another's, or holds what is left of a container
 
     def _close(self) -> None:
-        os.close(self.descriptor)
-        self.descriptor = -1
+        with Uninterrupted():
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+            self.descriptor = -1
 
     def release(self) -> None:
         """Give the lock back, if it is held, and remove the directory when it is empty."""
-        if self.descriptor < 0:
-            return  # given back in between, and not taken again
-        if is_same(self.descriptor, self.directory):
-            try:
-                os.rmdir(self.directory)
-                os.rmdir(RUN_DIRECTORY)
-            except OSError:
-                pass  # it holds the state of a running container, or another's
-        self._close()
-        self.close()
+        with Uninterrupted():
+            if self.descriptor < 0:
+                return  # given back in between, and not taken again
+            if is_same(self.descriptor, self.directory):
+                try:
+                    os.rmdir(self.directory)
+                    os.rmdir(RUN_DIRECTORY)
+                except OSError:
+                    pass  # it holds the state of a running container, or another's
+            self._close()
+            self.close()
 
 
 class AllocationLock:

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""S10: a signal that comes between any two lines of a start in the foreground undoes that start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import types
+import typing as t
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.life import container as container_module
+from ansible_collections.unshare.container.plugins.module_utils.life import foreground, main
+from ansible_collections.unshare.container.plugins.module_utils.state import locks
+
+from .lives import Run, host_unchanged, nothing_in_memory, rounds, seeded
+
+if t.TYPE_CHECKING:
+    from .conftest import Machine, MakeMachine
+
+PREFIX = "test-interrupted"
+pytestmark = pytest.mark.root
+__all__ = ["host_unchanged"]
+
+INIT = {"argv": ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"], "ready": "exec"}
+FILES = {module.__file__ for module in (container_module, foreground, locks)}
+"""Those whose lines are counted: what holds the lock, and what the container's end depends on."""
+
+
+@pytest.fixture
+def machine(make_machine: MakeMachine) -> Machine:
+    return make_machine(name=PREFIX, init={**INIT, "stop_signal": "SIGTERM"})
+
+
+def interrupted_at(machine: Machine, line: int) -> int:
+    """Start a container in the foreground, and interrupt it at a line. Return how many lines there were."""
+    seen = 0
+
+    def trace(frame: types.FrameType, event: str, _argument: object) -> t.Any:
+        nonlocal seen
+        if frame.f_code.co_filename not in FILES:
+            return None
+        if event == "line":
+            seen += 1
+            if seen == line:
+                sys.settrace(None)
+                os.kill(os.getpid(), signal.SIGINT)
+        return trace
+
+    def explain(_status: object) -> None:
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def run() -> int:
+        signal.signal(signal.SIGINT, main._interrupt)
+        signal.signal(signal.SIGTERM, main._interrupt)
+        sys.settrace(trace)
+        with contextlib.suppress(SystemExit):
+            foreground.run_in_foreground(machine.container, str(machine.system), [], 20, explain)
+        sys.settrace(None)
+        return seen
+
+    return int(Run(run).result())
+
+
+def test_a_signal_between_any_two_lines_undoes_the_start(machine: Machine) -> None:
+    lines = interrupted_at(machine, 0)
+    nothing_in_memory(machine.name)
+    assert lines > 100
+    chance = seeded()
+    for line in sorted(chance.sample(range(1, lines + 1), min(lines, rounds(25, lines)))):
+        interrupted_at(machine, line)
+        try:
+            nothing_in_memory(machine.name)
+        except AssertionError as error:
+            raise AssertionError(f"at line {line} of {lines}: {error}") from error
