@@ -176,6 +176,7 @@ def test_v5_what_was_started_between_the_note_and_the_stop_is_noted_by_the_next_
     assert killer.kills(2, lambda: hosts.one.moving().hold("killed", None, False))
     assert hosts.one.container.running is not None
     hosts.one.requiring.append("third.service")
+    assert hosts.one.moving().hold("again", None, True)[0], "it is to be stopped yet"
     _changed, found = hosts.one.moving().hold("again", None, False)
     assert found.stopped_with == [*UNITS, "third.service"]
 
