@@ -44,9 +44,10 @@ options:
       - V(held), on the host that it leaves. It is stopped, and nobody starts it there. Containers that require it stop
         with it.
       - V(given), there. From then on the other host decides.
-      - V(released), there. The hold is taken away, and the container started if it ran, with those that stopped with
-        it. One that was given is released only with the O(withdrawn) of the other host; RV(released) says whether it
-        was.
+      - V(released), there. Nothing holds it any more, and it is started if it ran, and after it what stopped with it.
+        Until all of that was started, it stays noted. So when the run is killed, or the container does not start, run
+        it again. A unit that requires the container and does not start is a warning. One that was given is released
+        only with the O(withdrawn) of the other host; RV(released) says whether it was.
       - V(expected), on the host to which it comes. Nobody starts it there before all has come. What an interrupted
         move has brought is removed.
       - V(admitted), there. It may be started; its first start ends the move on this host.
@@ -146,7 +147,9 @@ volumes:
   elements: str
   sample: [postgresql]
 stopped_with:
-  description: The units of the containers that require it, and that were stopped with it. V(released) starts them.
+  description:
+    - The units that require it, such as those of containers, and that were stopped with it, also by earlier runs that
+      have not gone back to the end. V(released) starts them.
   returned: with O(state=held)
   type: list
   elements: str

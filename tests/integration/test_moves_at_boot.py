@@ -1,16 +1,19 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A container that is enabled and moves to another host is not started by the boot of the one that it leaves (V5)."""
+"""A container that moves from a host with systemd: no boot starts it, and what stopped with it comes back (V5)."""
 
 from __future__ import annotations
 
+import json
+import re
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from .systemd_host import SystemdHost, started
+from .conftest import INTERPRETER
+from .systemd_host import MODULES, RUN_MODULE, SystemdHost, started
 
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
@@ -76,3 +79,93 @@ def test_v5_what_is_expected_is_started_by_a_boot_when_it_is_admitted_and_only_t
     place = move(host, "examined")["place"]
     assert place["hold"] == {}
     assert move(host, "withdrawn", move="abc")["withdrawn"] is False
+
+
+class Pair:
+    """A container of a host, `web`, and another one that requires it, `shop`."""
+
+    DROP_IN = "/etc/systemd/system/unshare-container@web.service.d/test.conf"
+    GATE = "/run/gate"
+    """A pipe at which the start of `web` waits, once it has said so."""
+
+    def __init__(self, host: SystemdHost) -> None:
+        self.host = host
+        for name, requires in (("web", []), ("shop", ["web"])):
+            host.container(name, system=host.write(name), requires=requires)
+        host.machine.output("mkfifo", self.GATE)
+
+    def active(self) -> list[str]:
+        """Return the states of both units."""
+        return [self.host.show(name, "ActiveState")[0] for name in ("web", "shop")]
+
+    def drop_in(self, *lines: str) -> None:
+        """Have the unit of `web` be changed so, and by no former lines."""
+        self.host.machine.output("sh", "-c", 'cat >"$0"', self.DROP_IN, input="\n".join(lines) + "\n")
+        self.host.machine.output("systemctl", "daemon-reload")
+
+    def kill_release(self) -> None:
+        """Release `web`, and kill all processes of the module while the start of `web` has begun and waits."""
+        self.drop_in("[Service]", f"ExecStartPre=/bin/sh -c 'echo waits at the gate; read line <{self.GATE}'")
+        given = {"ANSIBLE_MODULE_ARGS": {"name": "web", "peer": "two", "state": "released"}}
+        self.host.machine.output("sh", "-c", "cat >/run/given.json", input=json.dumps(given))
+        unit = ["systemd-run", "--unit=releasing", "--property=StandardInput=file:/run/given.json"]
+        environment = ["--setenv=PYTHONPATH=/opt/collections:/opt/packages"]
+        module = [INTERPRETER, "-c", RUN_MODULE, MODULES + "container_move"]
+        self.host.machine.output(*unit, *environment, *module)
+        self.host.await_message("web", "waits at the gate", 1)
+        assert self.host.machine.output("systemctl", "is-active", "releasing") == "active\n"
+        self.host.machine.output("systemctl", "kill", "--signal=SIGKILL", "releasing")
+        self.drop_in()
+
+
+@pytest.fixture
+def pair(host: SystemdHost) -> Pair:
+    return Pair(host)
+
+
+def noted(host: SystemdHost) -> str:
+    """Return the state of the note of a move; empty for none."""
+    return str(move(host, "examined")["place"]["hold"].get("state", ""))
+
+
+def test_v5_a_release_that_is_killed_after_the_start_of_the_container_is_ended_by_the_next(pair: Pair) -> None:
+    host = pair.host
+    assert move(host, "held")["stopped_with"] == ["unshare-container@shop.service"]
+    assert pair.active() == ["inactive", "inactive"]
+    pair.kill_release()
+    host.machine.output("sh", "-c", f"echo >{pair.GATE}; systemctl start unshare-container@web")
+    assert (pair.active(), noted(host)) == (["active", "inactive"], "released")
+    released = move(host, "released")
+    assert (released["changed"], released["released"]) == (True, True)
+    assert (pair.active(), noted(host)) == (["active", "active"], "")
+    assert move(host, "released")["changed"] is False
+
+
+def test_v5_a_release_that_is_killed_before_the_container_runs_is_known_to_the_next_move(pair: Pair) -> None:
+    host = pair.host
+    move(host, "held")
+    pair.kill_release()
+    host.machine.output("systemctl", "stop", "unshare-container@web")
+    assert "active" not in pair.active()
+    assert noted(host) == "released"
+    again = move(host, "held")
+    assert (again["changed"], again["stopped_with"]) == (True, ["unshare-container@shop.service"])
+    assert noted(host) == "held"
+    move(host, "released")
+    assert (pair.active(), noted(host)) == (["active", "active"], "")
+
+
+def test_v5_what_stopped_with_a_container_that_does_not_start_again_is_named_with_the_command(pair: Pair) -> None:
+    host = pair.host
+    move(host, "held")
+    pair.drop_in("[Service]", "ExecStartPre=/bin/false")
+    with pytest.raises(AssertionError, match="Container 'web' does not run again. Mend that, ") as error:
+        move(host, "released")
+    (command,) = re.findall(r"start what stopped with it: (systemctl start .*)", str(error.value))
+    assert "active" not in pair.active()
+    assert noted(host) == "released"
+    pair.drop_in()
+    host.machine.output("sh", "-c", f"systemctl reset-failed; {command}")
+    assert (pair.active(), noted(host)) == (["active", "active"], "released")
+    move(host, "released")
+    assert (pair.active(), noted(host)) == (["active", "active"], "")

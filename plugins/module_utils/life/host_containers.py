@@ -31,7 +31,6 @@ Result = Dict[str, Any]
 
 
 MOVING = "container '%s': is not declared, and is not removed all the same: %s"
-ADMITTED = "it moves here, and is about to be started; declare it for this host"
 LEFT = (
     "container '%s': is left as it is: nothing is stopped or removed in a run in which another container is refused "
     "(%s). Mend what is refused, or take it out of the declaration"
@@ -136,11 +135,6 @@ class HostContainers:
         known = [name for name in found if is_name(name) and (self.layout.container(name) / "generations").is_dir()]
         return [name for name in known if name not in self.declared]
 
-    def _moves(self, name: str) -> str | None:
-        """Return what is noted of a container that moves to another host, or from one; None for any other."""
-        directory = str(self.layout.container(name))
-        return (holds.refusal(directory) or ADMITTED) if holds.is_noted(directory) else None
-
     def stage(self) -> list[Result]:
         """Put every system on the host, and change nothing else. Return the result of each container.
 
@@ -162,7 +156,8 @@ class HostContainers:
         """
         wanted = dict(self.declared)
         if purge is not None:
-            moving = {name: said for name in self.unnamed() if (said := self._moves(name)) is not None}
+            noted = ((name, holds.told(str(self.layout.container(name)))) for name in self.unnamed())
+            moving = {name: said for name, said in noted if said is not None}
             self._warn([MOVING % (name, said) for name, said in moving.items()])
             wanted.update(dict.fromkeys((name for name in self.unnamed() if name not in moving), purge))
         self._ending = self._named(wanted)

@@ -16,12 +16,14 @@ begins, on whichever host:
     - (removed)      - (started)
 
 Only the first start on the new host takes `ADMITTED` away, before a program of the container runs. So whoever finds one
-of these rows knows where the container may have run last. It never starts where a note is, but for `ADMITTED`; there is
-no row in which both hosts would start it, and from each a run goes on, or back:
+of these rows knows where the container may have run last. It never starts where a note is, but for `ADMITTED` and
+`RELEASED`; there is no row in which both hosts would start it, and from each a run goes on, or back:
 
 - as long as it was not started on the new host it can go back. The new host goes to `WITHDRAWN` first, where nobody
-  starts it, and which no step of a move of this name changes any more. Then the old host takes its note away and
-  starts it, and last the new one forgets it. A run that finds `GIVEN` and `WITHDRAWN` copies as from `HELD`.
+  starts it, and which no step of a move of this name changes any more. Then the old host goes to `RELEASED`, which
+  holds nothing, starts it and what stopped with it, and takes its note away; last the new one forgets it. A run that
+  finds `GIVEN` and `WITHDRAWN` copies as from `HELD`. One that finds `RELEASED` copies as from the beginning, and when
+  it goes back, the old host still knows what is to run again.
 - once it was started there it may have promised somebody to keep something, so a run only goes on.
 
 Every run that copies gives the move another name. A step that comes late, of a run that was killed, has another name
@@ -130,8 +132,9 @@ class MovePlace(ContractRecord):
     }
 
     def noted(self) -> Hold | None:
-        """Return the hold."""
-        return Hold.read(self.hold) if self.hold else None
+        """Return the hold, but none that was released: the container is where it was before its move."""
+        hold = Hold.read(self.hold) if self.hold else None
+        return None if hold is None or hold.state == holds.RELEASED else hold
 
 
 class Move:
@@ -167,7 +170,7 @@ class Move:
         if comes is not None and (comes.peer != self.old or comes.state not in COMES):
             raise TargetError(OTHERS % (self.name, self.new, comes.peer))
         if leaves is not None and leaves.state == holds.GIVEN:
-            return self._given(leaves.move, comes, there, here)
+            return self._given(leaves, comes, there, here)
         if not (there.container or there.volumes):
             if comes is not None:
                 raise TargetError(INCOMPLETE % (self.name, self.old, self.new))
@@ -187,14 +190,15 @@ class Move:
         if found:
             raise TargetError(BOTH % (self.name, self.new, found))
 
-    def _given(self, move: str, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
-        if comes is not None and (comes.state, comes.move) == (holds.WITHDRAWN, move):
+    def _given(self, leaves: Hold, comes: Hold | None, there: MovePlace, here: MovePlace) -> str:
+        if comes is not None and (comes.state, comes.move) == (holds.WITHDRAWN, leaves.move):
             self._refuse_data(there, here, False)
             return COPY
         if comes is not None:
             return ADMIT  # which is refused, and goes back, when a late step of another move has changed the note
         if not here.container:
-            raise TargetError(LOST % (self.name, self.new, os.path.join(there.path, HOLD_FILE), self.old))
+            path = os.path.join(there.path, HOLD_FILE)
+            raise TargetError(LOST % (self.name, self.new, path, self.old) + leaves.then())
         return DEPLOY
 
     def _refuse_data(self, there: MovePlace, here: MovePlace, first: bool) -> None:

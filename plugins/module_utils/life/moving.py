@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
 from typing import Iterator, Sequence
 
@@ -20,7 +21,7 @@ from ..launcher.volumes import VOLUMES
 from ..state import holds, volumes
 from ..state.holds import Hold
 from ..state.systems import Systems
-from ..state.target import Layout, TargetError
+from ..state.target import Layout, TargetError, message_of
 from ..state.volumes import IMPORTING
 from . import strangers
 from .at_rest import AtRest
@@ -41,7 +42,12 @@ NOT_COME = (
     "container %r: not all of its data are here, but another run of its move has removed volume %s again: run the "
     "playbook again, once at a time"
 )
-NOT_AGAIN = "container %r: runs again, but %s, which requires it and stopped with it, does not: %s"
+NOT_STARTED = "%s\nContainer %r does not run again. Mend that, and run this again, or start it%s"
+NOT_AGAIN = (
+    "container %r: runs again, but %s, which requires it and stopped with it, does not: %s\nMend that, and start it: "
+    "systemctl start %s"
+)
+NO_SYSTEM = "container %r: nothing holds it any more, but it has no system here: deploy it%s"
 IN_THE_WAY = "container %r: this host has it already, and not from a move: remove it here, with its volumes"
 
 
@@ -109,29 +115,41 @@ class Moving:
                 raise self._not_noted(move, found)
             if not self._is_known():
                 raise strangers.unknown(self.layout, self.name, "stopped")
-            hold = (found or self._first(runs)).replacing(state=holds.HELD, move=move)
+            hold = self._held(move, found, runs)
             if not check:
                 holds.write(self.directory, hold)
+        is_new = found is None or found.state == holds.RELEASED
         if check:
-            return found is None or runs, hold
+            return is_new or runs, hold
         with self.starter.lock(self.timeout):
-            return self.starter.stop(self.timeout) or found is None, hold
+            return self.starter.stop(self.timeout) or is_new, hold
 
-    def _first(self, runs: bool) -> Hold:
-        """Return what is noted of a container that is held now.
+    def _held(self, move: str, found: Hold | None, runs: bool) -> Hold:
+        """Return what is noted of a container that is held now: what an earlier run has stopped is to run again, too.
 
+        :param found: what is noted so far.
         :raises TargetError: somebody could start it all the same.
         """
         old = self._without_holds()
         if old:
             raise TargetError(OLD_LAUNCHER % (self.name, ", ".join(old), "this host"))
-        stopped_with = self.starter.stops_with() if runs else []
-        return Hold(state=holds.HELD, peer=self.peer, move="", ran=runs, stopped_with=stopped_with)
+        hold = found or Hold(state=holds.HELD, peer=self.peer, move=move)
+        stops = self.starter.stops_with() if runs else []
+        return hold.replacing(
+            state=holds.HELD,
+            peer=self.peer,
+            move=move,
+            ran=hold.ran or runs,
+            stopped_with=list(dict.fromkeys((*hold.stopped_with, *stops))),
+        )
 
     def _leaves(self, hold: Hold, withdrawn: str | None) -> bool:
-        """Return whether a note says that it leaves this host for the other one, which does not have it for good."""
+        """Return whether a note says that it leaves this host for the other one, which does not have it for good.
+
+        One that was released is on its way to no host any more, so it may leave for any.
+        """
         is_back = hold.state == holds.HELD or (hold.state == holds.GIVEN and hold.move == withdrawn)
-        return hold.peer == self.peer and is_back
+        return hold.state == holds.RELEASED or (hold.peer == self.peer and is_back)
 
     def give(self, move: str, check: bool) -> bool:
         """Leave it to the new host what becomes of the container. Return whether that is a change."""
@@ -140,9 +158,11 @@ class Moving:
     def release(self, withdrawn: str | None, check: bool) -> tuple[bool, bool]:
         """Take the hold away, and have the container run if it ran. Return whether that changes anything, and is done.
 
-        One that was given to the new host is released only when that has withdrawn it.
+        One that was given to the new host is released only when that has withdrawn it. The note stays until what ran
+        was started, and holds nothing meanwhile. So a run that is killed in between, or fails, is mended by the next.
 
         :param withdrawn: the name of the move that the new host has withdrawn.
+        :raises TargetError, LauncherError, OSError: it is not released, or the container does not start.
         """
         with self._alone(check):
             hold = self._noted()
@@ -152,22 +172,33 @@ class Moving:
                 return False, False
             if check:
                 return True, True
-            holds.lift(self.directory)
-        system = self.layout.current_system(self.name)
-        if hold.ran and system is not None:
-            with self.starter.lock(self.timeout):
-                if not self.rest.runs():
-                    self.warnings += self.starter.start(system, True, self.timeout)
-                self._start_again(hold.stopped_with)
+            hold = hold.replacing(state=holds.RELEASED)
+            holds.write(self.directory, hold)
+        if hold.ran:
+            self._start_again(hold)
+        with self._alone(check):
+            if self._noted() == hold:  # or another run holds it, and has taken over what is to run again
+                holds.lift(self.directory)
         return True, True
 
-    def _start_again(self, units: list[str]) -> None:
-        """Start what stopped with the container, which is not to go without them: what does not start is a warning."""
-        for unit in units:
-            try:
-                self.starter.start_unit(unit, self.timeout)
-            except TargetError as error:
-                self.warnings.append(NOT_AGAIN % (self.name, unit, error))
+    def _start_again(self, hold: Hold) -> None:
+        """Start the container, and what stopped with it. It does not go without these: one that fails is a warning."""
+        system = self.layout.current_system(self.name)
+        if system is None:
+            self.warnings.append(NO_SYSTEM % (self.name, hold.then()))
+            return
+        with self.starter.lock(self.timeout):
+            if not self.rest.runs():
+                try:
+                    self.warnings += self.starter.start(system, True, self.timeout)
+                except (LauncherError, TargetError, OSError) as error:
+                    said = message_of(error, self.name)
+                    raise TargetError(NOT_STARTED % (said, self.name, hold.then())) from error
+            for unit in hold.stopped_with:
+                try:
+                    self.starter.start_unit(unit, self.timeout)
+                except TargetError as error:
+                    self.warnings.append(NOT_AGAIN % (self.name, unit, error, shlex.quote(unit)))
 
     # On the host to which it comes.
 
@@ -180,7 +211,7 @@ class Moving:
         """
         with self._alone(check):
             found = self._noted()
-            if found is None:
+            if found is None or found.state == holds.RELEASED:
                 if self._has_anything():
                     raise TargetError(IN_THE_WAY % self.name)
             elif not self._comes(found) or (found.state, found.move) == (holds.WITHDRAWN, move) or self.rest.runs():

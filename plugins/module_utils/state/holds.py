@@ -4,12 +4,14 @@
 
 Nobody starts a container that is held: no play, no boot, nobody by hand. The steps of a move change the note
 (`life/move_steps` has their order); the one that is `admitted` goes with the first start, before a program of the
-container runs. So it is known of each host whether the container may have run there.
+container runs. So it is known of each host whether the container may have run there. One that is `released` holds
+nothing: it says what is still to run again, and goes when all of that was started.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 
 from ..launcher import data, kinds
 from ..launcher.errors import Held
@@ -23,17 +25,25 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The number of what is written here. A later one is not understood, and holds the container as well."""
 
-HELD, GIVEN, EXPECTED, ADMITTED, WITHDRAWN = "held", "given", "expected", "admitted", "withdrawn"
+HELD, GIVEN, RELEASED = "held", "given", "released"
+EXPECTED, ADMITTED, WITHDRAWN = "expected", "admitted", "withdrawn"
+FREE = (ADMITTED, RELEASED)
+"""The states in which nothing keeps the container from being started."""
+
 AGAIN = "Run the playbook move_container again, which finishes that"
 SAID = {
     HELD: "it moves to %(peer)s, and does not start here meanwhile. " + AGAIN + "; or, to give it up, remove %(path)s",
     GIVEN: "it was moved to %(peer)s, and may have run there since, so that what it has here is old. " + AGAIN + ". If "
     "what it has there is not wanted, remove it there, and then %(path)s",
+    RELEASED: "it has gone back from its move to %(peer)s, and may not run again yet. " + AGAIN + "; or start it, and "
+    "remove %(path)s",
     EXPECTED: "it moves here from %(peer)s, and not all of its data have come. " + AGAIN + "; or, to give it up, "
     "remove it here with its volumes (state: absent, remove_volumes: true)",
+    ADMITTED: "it moves here, and is about to be started; declare it for this host",
     WITHDRAWN: "it was to move here from %(peer)s, which has it as before. " + AGAIN + "; or remove what has come here "
     "(state: absent, remove_volumes: true)",
 }
+THEN = ". Then start what stopped with it: %s"
 NOT_OF_THIS = (
     "container %s: no import of a move of this name (%s) is expected here, but noted is %s: another run has ended that "
     "move, or goes on with it; run the playbook move_container again"
@@ -48,8 +58,8 @@ class Hold(ContractRecord):
     """What is noted on one host of a container that moves.
 
     Attributes:
-        state: on the host that it leaves `HELD`, and then `GIVEN`; on the other one `EXPECTED`, and then `ADMITTED`, or
-            `WITHDRAWN`, after which no step of this move counts there.
+        state: on the host that it leaves `HELD`, and then `GIVEN`, or `RELEASED`, when it is to run there again; on the
+            other one `EXPECTED`, and then `ADMITTED`, or `WITHDRAWN`, after which no step of this move counts there.
         peer: the other host, as the inventory calls it.
         move: what tells this move from any other.
         ran: whether it ran when it was held, and is to run again when the move is given up.
@@ -63,12 +73,16 @@ class Hold(ContractRecord):
     stopped_with: list[str] = []
 
     KINDS = {
-        "state": kinds.choice(HELD, GIVEN, EXPECTED, ADMITTED, WITHDRAWN),
+        "state": kinds.choice(HELD, GIVEN, RELEASED, EXPECTED, ADMITTED, WITHDRAWN),
         "peer": kinds.text,
         "move": kinds.text,
         "ran": kinds.boolean,
         "stopped_with": kinds.list_of(kinds.text),
     }
+
+    def then(self) -> str:
+        """Return what is left to be done when the container runs again; empty for nothing."""
+        return THEN % shlex.join(["systemctl", "start", *self.stopped_with]) if self.stopped_with else ""
 
 
 def read(directory: str) -> Hold | None:
@@ -114,14 +128,24 @@ def lift(directory: str) -> None:
 
 def refusal(directory: str) -> str | None:
     """Return why a container must not be started, with the way out; None for one that may be."""
+    return _said(directory, FREE)
+
+
+def told(directory: str) -> str | None:
+    """Return what is noted of a container, with what is to be done; None for nothing."""
+    return _said(directory, ())
+
+
+def _said(directory: str, silent: tuple[str, ...]) -> str | None:
+    """Return what is noted, for a person; None for nothing, and in these states."""
     path = os.path.join(directory, HOLD_FILE)
     try:
         hold = read(directory)
     except (ContractError, OSError) as error:
         return UNREADABLE % {"path": path, "error": error}
-    if hold is None or hold.state == ADMITTED:
+    if hold is None or hold.state in silent:
         return None
-    return SAID[hold.state] % {"path": path, "peer": hold.peer}
+    return SAID[hold.state] % {"path": path, "peer": hold.peer} + hold.then()
 
 
 def refuse(name: str, directory: str) -> None:
@@ -166,6 +190,8 @@ def refuse_import(name: str, directory: str, move: str | None) -> None:
 def let_start(name: str, directory: str, before_boot: Callable[[], None] | None) -> Callable[[], None]:
     """Return what a start does before a program of the container runs: from then on it has been started here.
 
+    The note of one that is released stays: whoever has that started may yet be about to start what stopped with it.
+
     Args:
         name: the container's.
         directory: its directory on this host.
@@ -175,9 +201,11 @@ def let_start(name: str, directory: str, before_boot: Callable[[], None] | None)
         Held: it is not to be started.
     """
     refuse(name, directory)
+    hold = read(directory)
 
     def begin() -> None:
-        lift(directory)
+        if hold is not None and hold.state == ADMITTED:
+            lift(directory)
         if before_boot is not None:
             before_boot()
 

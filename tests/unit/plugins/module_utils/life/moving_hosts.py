@@ -11,6 +11,8 @@ import os
 import typing as t
 from pathlib import Path
 
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import system_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import remove_entries
 from ansible_collections.unshare.container.plugins.module_utils.life import moving
@@ -36,6 +38,7 @@ class FakeHost:
         self.started = 0
         self.requiring: list[str] = []
         self.broken: list[str] = []
+        """What does not start: units that require the container, and "web", the container."""
         self.system = self.layout.systems / system_name("0" * 32, "web")
         launcher = self.system / moving.HOLDS_MODULE
         launcher.parent.mkdir(parents=True)
@@ -77,6 +80,8 @@ class FakeStarter:
         return contextlib.nullcontext()
 
     def start(self, system: Path, wait: bool, timeout: float) -> list[str]:
+        if "web" in self.host.broken:
+            raise NotReady("it has failed", ended=True)
         self.host.deploy()
         return ["a warning"]
 
@@ -86,7 +91,9 @@ class FakeStarter:
     def start_unit(self, unit: str, timeout: float) -> None:
         if unit in self.host.broken:
             raise TargetError("it fails")
-        self.host.requiring.append(unit)
+        self.host.deploy()  # which the unit requires
+        if unit not in self.host.requiring:
+            self.host.requiring.append(unit)
 
     def stop(self, timeout: float) -> bool:
         self.host.requiring.clear()
@@ -170,3 +177,21 @@ class Hosts:
         assert not os.path.lexists(self.one.directory)
         assert not holds.is_noted(self.two.directory)
         assert (self.two.data / "written").is_dir()
+
+
+def two_hosts(root: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
+    """Return two hosts whose modules find the container of the host on which they run."""
+    made = Hosts(root)
+    by_root = {str(host.layout.root): host for host in (made.one, made.two)}
+
+    class Found(Moving):
+        def __init__(self, layout: Layout, *rest: t.Any) -> None:
+            host = by_root[str(layout.root)]
+            monkeypatch.setattr(moving, "Container", lambda name: host.container)
+            monkeypatch.setattr(moving, "starter", lambda container, systemd: FakeStarter(host))
+            super().__init__(layout, *rest)
+
+    monkeypatch.setattr(FakeHost, "moving", lambda host: Found(host.layout, "web", NAMES[host.name], 1.0))
+    made.one.deploy()
+    made.check()
+    return made

@@ -96,7 +96,9 @@ def test_v5_what_is_not_started_is_not_refused(held: HeldContainer, state: str) 
     assert not [said for said in one.warnings if "moves to" in said]
 
 
-@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
+@pytest.mark.parametrize(
+    "state", [holds.HELD, holds.GIVEN, holds.RELEASED, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN]
+)
 @pytest.mark.parametrize("check", [True, False])
 def test_v5_nothing_that_moves_is_purged(held: HeldContainer, state: str, check: bool) -> None:
     """It is declared for the other host. Without its system it could not go back, nor without its note be held."""

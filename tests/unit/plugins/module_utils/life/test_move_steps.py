@@ -86,6 +86,10 @@ HAS: dict[str, t.Any] = {"container": True, "volumes": ["data"], "filled": ["dat
             new(holds.ADMITTED, "another", **HAS),
             COPY,
         ),  # whose note somebody has removed; it was never started there
+        (old(holds.RELEASED), new(), COPY),  # a move whose way back was interrupted on the old host
+        (old(holds.RELEASED, peer="three"), new(), COPY),
+        (old(holds.RELEASED), new(holds.WITHDRAWN), COPY),
+        (old(holds.RELEASED), new(holds.EXPECTED, "another"), COPY),
         (old(holds.HELD), new(), COPY),
         (old(holds.HELD), new(holds.EXPECTED, volumes=["data"], filled=["data"]), COPY),
         (old(holds.HELD), new(holds.EXPECTED, "another"), COPY),
@@ -116,6 +120,9 @@ def test_v5_a_run_goes_on_where_the_last_one_was_interrupted(there: MovePlace, h
         (old(), new(volumes=["a", "b"], filled=["b"]), r"two has it already.*\(something in volume b\)"),
         (old(), new(snapshots=["a", "b"]), r"two has it already.*\(snapshot a, b\): remove that"),
         (old(holds.HELD), new(**HAS), "two has it already"),
+        (old(holds.RELEASED), new(**HAS), "two has it already"),
+        (old(), new(holds.RELEASED, peer="three", **HAS), "two has it already"),
+        (old(holds.RELEASED, free=2 * GIGABYTE - 1), new(), "one has 1999 MB left .* needs about 2001 MB"),
         (old(holds.HELD, peer="three"), new(), "on one a move between that host and three is not finished"),
         (old(holds.GIVEN, peer="three"), new(), "on one a move between that host and three is not finished"),
         (old(holds.EXPECTED), new(), "on one a move between that host and two is not finished"),

@@ -17,29 +17,15 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.names i
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import HOLD_FILE
 from ansible_collections.unshare.container.plugins.module_utils.life import moving
 from ansible_collections.unshare.container.plugins.module_utils.life.move_steps import COPY, DEPLOY
-from ansible_collections.unshare.container.plugins.module_utils.life.moving import Moving
 from ansible_collections.unshare.container.plugins.module_utils.state import holds
-from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
-from .moving_hosts import NAMES, FakeHost, FakeStarter, Hosts
+from .moving_hosts import NAMES, Hosts, two_hosts
 
 
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
-    made = Hosts(tmp_path)
-    by_root = {str(host.layout.root): host for host in (made.one, made.two)}
-
-    class Found(Moving):
-        def __init__(self, layout: Layout, *rest: t.Any) -> None:
-            host = by_root[str(layout.root)]
-            monkeypatch.setattr(moving, "Container", lambda name: host.container)
-            monkeypatch.setattr(moving, "starter", lambda container, systemd: FakeStarter(host))
-            super().__init__(layout, *rest)
-
-    monkeypatch.setattr(FakeHost, "moving", lambda host: Found(host.layout, "web", NAMES[host.name], 1.0))
-    made.one.deploy()
-    made.check()
-    return made
+    return two_hosts(tmp_path, monkeypatch)
 
 
 STEPS = 7
@@ -147,24 +133,6 @@ def test_v5_what_the_new_host_has_not_withdrawn_is_not_held_again(hosts: Hosts) 
     for withdrawn in (None, "another"):
         with pytest.raises(TargetError, match="but that of two, given"):
             hosts.one.moving().hold("x", withdrawn, False)
-
-
-def test_v5_what_requires_it_stops_with_it_and_runs_again_with_it(hosts: Hosts) -> None:
-    """Also when runs of the move are killed in between: nothing of it is only in memory."""
-    units = ["unshare-container@shop.service", "unshare-container@web.service"]
-    hosts.one.requiring = [*units]
-    hosts.do(hosts.forward(), 1)
-    assert hosts.one.requiring == []
-    hosts.do(hosts.forward(), 3)
-    hosts.one.broken = units[:1]
-    one = hosts.one.moving()
-    hosts.do(itertools.islice(hosts.back(), 1))
-    assert one.release(hosts.name, False) == (True, True)
-    assert hosts.one.requiring == units[1:]
-    assert one.warnings == [
-        "a warning",
-        f"container 'web': runs again, but {units[0]}, which requires it and stopped with it, does not: it fails",
-    ]
 
 
 def test_v5_what_can_be_started_all_the_same_is_not_held(hosts: Hosts) -> None:

@@ -16,6 +16,8 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher.paths i
 from ansible_collections.unshare.container.plugins.module_utils.state import holds, volumes
 from ansible_collections.unshare.container.plugins.module_utils.state.holds import Hold
 
+ALL = [holds.HELD, holds.GIVEN, holds.RELEASED, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN]
+
 
 @pytest.fixture
 def directory(tmp_path: Path) -> str:
@@ -28,7 +30,7 @@ def note(directory: str, state: str, ran: bool = True) -> Path:
     return Path(directory, HOLD_FILE)
 
 
-@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
+@pytest.mark.parametrize("state", ALL)
 def test_v5_what_was_noted_is_read(directory: str, state: str) -> None:
     assert holds.read(directory) is None
     assert not holds.is_noted(directory)
@@ -78,6 +80,40 @@ def test_v5_the_first_start_of_what_is_admitted_takes_the_note_away_before_a_pro
     assert holds.refusal(directory) is None
 
 
+def test_v5_a_start_of_what_was_released_leaves_the_note_to_whoever_starts_the_rest(directory: str) -> None:
+    path = note(directory, holds.RELEASED)
+    done: list[bool] = []
+    holds.let_start("web", directory, lambda: done.append(path.exists()))()
+    assert done == [True]
+    assert path.exists()
+
+
+def test_v5_all_that_is_noted_is_told_with_what_is_to_be_done(directory: str) -> None:
+    assert holds.told(directory) is None
+    for state in (holds.HELD, holds.GIVEN, holds.EXPECTED, holds.WITHDRAWN):
+        note(directory, state)
+        assert holds.told(directory) == holds.refusal(directory)
+    path = note(directory, holds.RELEASED)
+    assert holds.refusal(directory) is None
+    assert holds.told(directory) == (
+        "it has gone back from its move to two, and may not run again yet. Run the playbook move_container again, "
+        f"which finishes that; or start it, and remove {path}"
+    )
+    note(directory, holds.ADMITTED)
+    assert holds.refusal(directory) is None
+    assert holds.told(directory) == "it moves here, and is about to be started; declare it for this host"
+    path.write_text("{")
+    assert "it is damaged" in (holds.told(directory) or "")
+
+
+def test_v5_what_stopped_with_it_is_named_where_a_note_may_be_removed_by_hand(directory: str) -> None:
+    units = ["a@b.service", "a\\x2d.service"]
+    holds.write(directory, Hold(state=holds.HELD, peer="two", move="abc", ran=True, stopped_with=units))
+    assert (holds.refusal(directory) or "").endswith(
+        f"remove {directory}/{HOLD_FILE}. Then start what stopped with it: systemctl start a@b.service 'a\\x2d.service'"
+    )
+
+
 def test_v5_what_is_not_held_starts(directory: str) -> None:
     Path(directory).mkdir(parents=True)
     holds.refuse("web", directory)
@@ -110,7 +146,7 @@ def test_v5_a_note_that_cannot_be_read_holds_as_well(directory: str, text: str, 
         holds.refuse("web", directory)
 
 
-@pytest.mark.parametrize("state", [holds.HELD, holds.GIVEN, holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN])
+@pytest.mark.parametrize("state", ALL)
 def test_v5_only_the_import_of_the_move_that_is_expected_replaces_volumes(directory: str, state: str) -> None:
     """One of a run that was killed comes late, when another run has made room for its own."""
     holds.refuse_import("web", directory, None)
@@ -124,7 +160,7 @@ def test_v5_only_the_import_of_the_move_that_is_expected_replaces_volumes(direct
     else:
         with pytest.raises(Held, match=f"noted is {state}"):
             holds.refuse_import("web", directory, "abc")
-    if state == holds.ADMITTED:
+    if state in holds.FREE:
         holds.refuse_import("web", directory, None)  # it may be started, and so may be given other data
     else:
         with pytest.raises(Held, match="container web: it .*mov"):
