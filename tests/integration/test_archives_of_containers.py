@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -186,6 +187,23 @@ def test_v6_an_import_that_fails_at_its_end_leaves_the_volumes_and_nothing_besid
 
     monkeypatch.setattr(archiving_volumes, moment, fail)
     with pytest.raises(OSError, match="Input/output"):
+        restore(NAME, tmp_path / "archive", replace=True)
+    assert digest(NAME) == before
+    assert os.listdir(filled.directory) == ["volumes"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_v6_an_import_without_room_says_where_and_leaves_the_volumes(
+    filled: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    export(NAME, tmp_path / "archive")
+    before = digest(NAME)
+
+    def fail(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(archiving_volumes.Unpacker, "write", fail)
+    with pytest.raises(TargetError, match=f"^{filled.directory}: no space is left to unpack.*nothing was changed"):
         restore(NAME, tmp_path / "archive", replace=True)
     assert digest(NAME) == before
     assert os.listdir(filled.directory) == ["volumes"]
