@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -195,6 +196,23 @@ def test_v6_an_import_that_fails_at_its_end_leaves_the_volumes_and_nothing_besid
     assert os.listdir(filled.directory) == ["volumes"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_v6_an_import_without_room_says_where_and_leaves_the_volumes(
+    filled: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    export(NAME, tmp_path / "archive")
+    before = digest(NAME)
+
+    def fail(*_arguments: t.Any) -> t.NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(archiving_volumes.Unpacker, "write", fail)
+    with pytest.raises(TargetError, match=f"^{filled.directory}: no space is left to unpack.*nothing was changed"):
+        restore(NAME, tmp_path / "archive", replace=True)
+    assert digest(NAME) == before
+    assert os.listdir(filled.directory) == ["volumes"]
+
+
 def test_v5_an_export_that_fails_leaves_what_was_there(filled: Container, tmp_path: Path) -> None:
     path = tmp_path / "small/archive"
     path.parent.mkdir()
@@ -249,6 +267,26 @@ def test_v5_what_is_no_file_is_no_archive(filled: Container, tmp_path: Path, kin
     {"a directory": os.mkdir, "a FIFO": os.mkfifo, "a link": lambda new: os.symlink("/etc/passwd", new)}[kind](path)
     with pytest.raises(TargetError, match=f"path: {path} (is no file|cannot be read)"):
         restore(NAME, path, replace=True)
+
+
+@pytest.mark.parametrize(
+    "made_by",
+    ["echo precious >", "seq 9999 | gzip >", "seq 9999 | zstd -q -o", "tar --create --files-from=/dev/null -f"],
+)
+def test_v5_an_export_replaces_nothing_but_an_archive(filled: Container, tmp_path: Path, made_by: str) -> None:
+    path = tmp_path / "notes"
+    subprocess.run(["sh", "-euc", f"{made_by} {path}"], check=True)
+    before = path.read_bytes()
+    with pytest.raises(TargetError, match=f"path: {path} is there, and is no archive of volumes: name another path"):
+        export(NAME, path)
+    assert path.read_bytes() == before
+
+
+def test_v5_an_export_replaces_an_archive_however_it_is_compressed(filled: Container, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    path.touch()  # as mktemp(1) does
+    for compression in (*UNPACKED_BY, "none"):
+        assert export(NAME, path, compression)["size"] == path.stat().st_size > 0
 
 
 def test_v5_while_it_moves_nothing_but_its_move_replaces_its_volumes(filled: Container, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -15,6 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 
 from .conftest import Host
+from .fleet_hosts import Fleet
 from .playbooks import Run, playbook
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
@@ -39,10 +41,11 @@ def run(name: str, **variables: object) -> Run:
 
 def test_v5_backups_are_kept_by_count_and_restored(file: Path, tmp_path: Path) -> None:
     backups, fetched = tmp_path / "backups", tmp_path / "fetched"
-    options = {"backup_directory": str(backups), "backup_keep": 2, "backup_containers": [NAME]}
+    options = {"backup_directory": str(backups), "backup_keep": 2}
     seen: set[str] = set()
     for number in range(4):
-        done = run("backup-containers.yml", **options, backup_fetch=str(fetched)).succeeded()
+        asked = [NAME] if number % 2 else f"{NAME}, {NAME}"  # as -e backup_containers=… gives them
+        done = run("backup-containers.yml", **options, backup_containers=asked, backup_fetch=str(fetched)).succeeded()
         assert f"{NAME}: data" in done.output
         names = set(os.listdir(backups))
         assert len(names) == min(number + 1, 2)
@@ -52,6 +55,7 @@ def test_v5_backups_are_kept_by_count_and_restored(file: Path, tmp_path: Path) -
         seen |= new
         time.sleep(1)  # the archives' names have seconds
     assert (backups.stat().st_mode & 0o777, len(os.listdir(fetched / "localhost"))) == (0o700, 4)
+    assert (fetched / "localhost").stat().st_mode & 0o777 == 0o700, "nobody else reads the copies"
 
     file.write_text("second")
     archive = fetched / "localhost" / max(seen)
@@ -118,3 +122,27 @@ def test_v5_a_container_that_cannot_be_saved_is_no_reason_for_others_to_have_no_
     assert len(saved) == 1
     assert saved != [f"{NAME}-20200101T000000.tar"]
     assert saved[0] in os.listdir(fetched / "localhost")
+
+
+def test_v6_what_is_to_be_restored_is_asked_for_before_anything_is_sent() -> None:
+    for given in ({"restore_archive": "/x"}, {"restore_container": NAME}, {"restore_container": "../x"}):
+        done = run("restore-container.yml", **given)
+        assert done.code != 0
+        assert "restore_container, restore_archive: name a container, and the archive" in done.output
+        assert "Send the archive" not in done.output
+
+
+def test_v5_a_host_that_has_never_had_a_container_gets_one_back(file: Path, tmp_path: Path) -> None:
+    backups = tmp_path / "backups"
+    run("backup-containers.yml", backup_directory=str(backups), backup_containers=[NAME]).succeeded()
+    (archive,) = backups.iterdir()
+    with Fleet(1) as fleet:
+        (host,) = fleet.hosts
+        assert host.inside("mount", "-t", "tmpfs", "tmpfs", "/var/lib").returncode == 0
+        what = {"target": host.name, "restore_container": NAME, "restore_archive": str(archive)}
+        fleet.playbook(
+            "playbooks/restore-container.yml", "-i", str(fleet.inventory({})), "-e", json.dumps(what)
+        ).succeeded()
+        volume = host.inside("cat", f"/var/lib/unshare/containers/{NAME}/volumes/data/file")
+        assert volume.stdout == "first"
+        assert host.inside("stat", "--format=%a", "/var/lib/unshare").stdout == "700\n"

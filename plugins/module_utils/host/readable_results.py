@@ -58,6 +58,10 @@ class ReadableResults:
         end: Callable[..., NoReturn] = super().fail_json  # type: ignore[misc]
         end(*harmless(readable(message)), **self._readable(result))
 
+    def add_path_info(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result as it is: AnsibleModule would have `path` decide `size`, `state`, `owner` and others."""
+        return result
+
     def warn(self, warning: str, **more: Any) -> None:
         """Warn as AnsibleModule does, in one line of valid and harmless text."""
         super().warn(one_line(readable(warning)), **more)  # type: ignore[misc]

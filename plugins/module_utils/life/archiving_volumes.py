@@ -12,6 +12,7 @@ since it was made (`state/increments`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import IO, Any, ContextManager, Iterable, Iterator
 
 from ..host.boot import Boot
 from ..launcher.errors import Held
-from ..launcher.paths import make_directory, remove_entries, sync_directory
+from ..launcher.paths import remove_entries, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import archive_files, archive_streams, holds, increments, quotas, restoring, volume_archives, volumes
 from ..state.archive_streams import Checksum, Damaged
@@ -27,7 +28,7 @@ from ..state.increments import Moment
 from ..state.renaming import put_in_place
 from ..state.snapshot_record import READ_FROZEN
 from ..state.snapshots import write_out
-from ..state.target import Layout, TargetError, explain
+from ..state.target import Layout, TargetError, explain, make_private_directory
 from ..state.unpacking import Examiner, Unpacker
 from ..state.volume_archives import ArchivedVolume, ArchiveManifest, BaseArchive, VolumesArchive, WrittenArchive
 from ..state.volumes import IMPORTING
@@ -46,6 +47,9 @@ UNFINISHED_RESTORE = (
 SOCKETS = "%d sockets are in no archive: their services make them anew"
 ALL_WRITTEN = "base: the archive has all files, also those that are as they were, because %s"
 OTHER_CONTAINER = "it is an archive of the container %r, and not of %r"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+FULL = "%s: no space is left to unpack the archive beside the volumes (%s); nothing was changed: make room"
+OTHER_FILE = "path: %s is there, and is no archive of volumes: name another path, or remove it"
 NEEDS_BASE = "path: %s has only what had changed since another archive was made: name that one as `base`"
 NEEDS_NO_BASE = "base: %s is named for nothing: %s has all; leave `base` out"
 
@@ -128,6 +132,7 @@ class Archiving:
         parent = archive_files.parent_of(self.path)
         if os.path.isdir(parent):
             archive_files.check_place(self.path, str(self.layout.containers))
+            self._refuse_other_file()
         else:
             self._lack("path: the directory %s is not there: make it" % parent, check)
         began = time.monotonic()
@@ -158,6 +163,13 @@ class Archiving:
             "paused_seconds": round(self.rest.seconds, 3),
             **_told(manifest, written.volumes),
         }
+
+    def _refuse_other_file(self) -> None:
+        """Raise TargetError when the archive would take the place of something else. An empty file may be a place."""
+        if os.path.lexists(self.path):
+            with archive_files.opened(self.path, "path") as file:
+                if os.fstat(file.fileno()).st_size and not volume_archives.is_archive(file):
+                    raise TargetError(OTHER_FILE % self.path)
 
     def _base(self, file: IO[bytes]) -> BaseArchive:
         """Return the archive to which the export adds. Raise TargetError for one that cannot be it."""
@@ -298,7 +310,15 @@ class Archiving:
     def _unpack(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
         """Unpack all of it aside. Return the volumes."""
         aside = os.path.join(self.directory, IMPORTING)
-        make_directory(self.directory, 0o700)
+        try:
+            return self._unpack_to(aside, archive, base)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            raise TargetError(FULL % (self.directory, explain(error))) from error
+
+    def _unpack_to(self, aside: str, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
+        make_private_directory(Path(self.directory))
         os.mkdir(aside, 0o700)
         of_base = None
         if base is not None:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Check mode's answers: whether a container that goes on running is well, and what a start would say of its memory."""
+"""Check mode's answers: whether what goes on running is well, and what a run would say of memory and of data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..launcher import limits as kept_limits
 from ..launcher.errors import LauncherError
 from ..launcher.memory import Memory
-from ..state import generations
+from ..state import generations, volumes
 from ..state.target import TargetError
 
 if TYPE_CHECKING:
@@ -42,6 +42,22 @@ def would_remove(cycle: LifeCycle, state: str) -> list[str]:
     well = state != "stopped" and cycle.health is not None
     named = cycle.system is not None  # and so it is marked as used just now
     return generations.to_remove(cycle.layout, cycle.name, cycle.running_system(), cycle.keep, well, named)
+
+
+def said_of_kept(cycle: LifeCycle, state: str) -> list[str]:
+    """Return what `reach(state)`, which would change something, would say of the data that it keeps."""
+    if state != "absent" or cycle.remove_volumes:
+        return []
+    return volumes.said_of_kept(cycle.name, str(cycle.layout.container(cycle.name)))
+
+
+def data_to_go(cycle: LifeCycle, state: str) -> list[str]:
+    """Return the volumes and snapshots that `reach(state)` removes with the container."""
+    if state != "absent" or not cycle.remove_volumes:
+        return []
+    directory = str(cycle.layout.container(cycle.name))
+    gone = [f"volume {name}" for name in volumes.volume_names(directory)]
+    return gone + [f"snapshot {name}" for name in volumes.snapshot_names(directory)]
 
 
 def memory_warnings(specification: Specification, limits: dict[str, Any]) -> list[str]:

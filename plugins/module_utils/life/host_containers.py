@@ -208,7 +208,8 @@ class HostContainers:
             return result
 
     def _stage(self, name: str) -> Result:
-        options = self.declared[name]
+        # Whether its switch is undone, and what goes back with it then, is asked of the run that switches.
+        options = {**self.declared[name], "roll_back_state": False}
         system, changed, difference = self._system(name)
         one = OneContainer(self.layout, self.make(name), system, options, False, self.restart_outdated)
         one.without = self._others(name)

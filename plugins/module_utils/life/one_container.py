@@ -271,6 +271,7 @@ class OneContainer:
         cycle, boot = self.cycle, self.boot
         former = generations.current_number(cycle.layout, self.name)
         tasks, incarnation = boot.tasks(), self._incarnation()
+        data = check_mode.data_to_go(cycle, self.state)
         before = {**cycle.describe(), **boot.describe(), **self.network.describe(), **self.sizes.describe()}
         planned = cycle.plan(self.state)
         content = self._difference(before, planned) if diff and not self.shown else []
@@ -292,6 +293,7 @@ class OneContainer:
                 changed, stays = True, False
             healed, stale = self._heal(check=True) if stays else ([], [])
             removed = [] if changed else check_mode.would_remove(cycle, self.state)
+            cycle.warnings += check_mode.said_of_kept(cycle, self.state) if changed else []
         else:
             self._examine_kept(check=False)
             follows = self.network.would_change(settled) or self.network.is_behind()
@@ -316,6 +318,7 @@ class OneContainer:
         for what, found, left in (
             ("stale", stale, []),
             ("no_longer_kept", removed, []),
+            ("data", data, []),
             ("outdated_units", former_outdated if refreshed else [], refreshing.outdated),
         ):
             if found:

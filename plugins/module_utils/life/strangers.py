@@ -19,7 +19,8 @@ def unknown(layout: Layout, name: str, state: str) -> TargetError:
 
     from .container_information import names
 
-    there = names(layout, layout.root / "run/unshare")
+    # The lock by which runs take turns is a directory of the very name that is unknown.
+    there = [known for known in names(layout, layout.root / "run/unshare") if known != name]
     near = difflib.get_close_matches(name, there, n=1)
     meant = f"; did you mean {near[0]!r}?" if near else "."
     rest = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""

@@ -32,7 +32,7 @@ ATTRIBUTES_LIMIT = PAX_LIMIT - (1 << 18)  # bytes of all of one file, which have
 ATTRIBUTE_COST = 32  # bytes of what stands there beside the name, in hexadecimal digits, and the value
 
 SMALL = 1 << 15  # bytes of a file that is read at once
-MODE = 0o7777  # of what stat(2) calls so; the rest is the kind of file
+MODE_BITS = 0o7777  # of what stat(2) calls so; the rest is the kind of file
 
 # An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY | os.O_CLOEXEC
@@ -206,7 +206,7 @@ class Packer:
         if size > SMALL or not stat.S_ISREG(mode) or status.st_nlink > 1 or status.st_blocks * 512 < size:
             return False
         known = stamp(status) if self._stamped else b""
-        head = plain_head(path, mode & MODE, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
+        head = plain_head(path, mode & MODE_BITS, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
         if not head or _has_attributes(descriptor):
             return False
         content = os.pread(descriptor, size, 0) if size else b""

@@ -20,7 +20,7 @@ from typing import Iterable, Iterator
 from ..launcher.names import is_name
 from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
 from .increments import Base
-from .packing import ARCHIVED_PATH_LIMIT, MODE, is_kept_attribute, shown_path
+from .packing import ARCHIVED_PATH_LIMIT, MODE_BITS, is_kept_attribute, shown_path
 from .tar_members import Member, TarKind
 from .target import TargetError
 
@@ -339,7 +339,7 @@ def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> Non
 def _finish(file: int | str, member: Member, owned: bool = False) -> None:
     """Give a file its owner, attributes, mode and time, in the order in which none takes another away."""
     status = os.stat(file)
-    mode = status.st_mode & MODE
+    mode = status.st_mode & MODE_BITS
     if not owned and (status.st_uid, status.st_gid) != (member.uid, member.gid):
         os.chown(file, member.uid, member.gid)
         mode &= ~SET_ID  # which that has taken away

@@ -16,7 +16,7 @@ from typing import IO, Callable, Iterable
 from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
 from . import increments, tar_members
-from .archive_streams import Checksum, Damaged, Sink, compression_of
+from .archive_streams import Checksum, Damaged, Sink, compression_of, unpacked
 from .increments import Base, Moment
 from .packing import Packer
 from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING, volume_name
@@ -219,6 +219,21 @@ class VolumesArchive:
         if not all(volume.files for volume in volumes.values()):
             raise Damaged("a volume that its manifest names is missing")
         return list(volumes.values())
+
+
+def is_archive(file: IO[bytes]) -> bool:
+    """Return whether a file begins as an archive that is known here.
+
+    :raises TargetError: the program that would unpack it is missing.
+    """
+    found = False
+    try:
+        with unpacked(file) as source, Checksum() as checksum:
+            VolumesArchive(source, checksum)
+            found = True
+    except Damaged:
+        pass  # also where all went well, since it was not read to its end
+    return found
 
 
 class BaseArchive:

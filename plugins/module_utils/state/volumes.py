@@ -154,6 +154,23 @@ def clear(directory: str) -> list[str]:
     return []
 
 
+def said_of_kept(name: str, directory: str) -> list[str]:
+    """Return what to say of volumes and snapshots that stay when their container is removed.
+
+    Args:
+        name: the container's.
+        directory: its directory on the host.
+    """
+    return [
+        text % (name, os.path.join(directory, place), ", ".join(found))
+        for text, place, found in (
+            (LEFT_BEHIND, VOLUMES, volume_names(directory)),
+            (SNAPSHOTS_LEFT, SNAPSHOTS, snapshot_names(directory)),
+        )
+        if found
+    ]
+
+
 def part_with(name: str, directory: str, asked: bool) -> list[str]:
     """Remove volumes and snapshots of a container that was removed, if that was asked. Return what to say of the kept.
 
@@ -166,14 +183,7 @@ def part_with(name: str, directory: str, asked: bool) -> list[str]:
         LauncherError: something is mounted in one of them.
     """
     remove_entries(directory, (IMPORTING, *((SNAPSHOTS, VOLUMES, SIZING) if asked else ())))
-    left = [
-        text % (name, os.path.join(directory, place), ", ".join(found))
-        for text, place, found in (
-            (LEFT_BEHIND, VOLUMES, volume_names(directory)),
-            (SNAPSHOTS_LEFT, SNAPSHOTS, snapshot_names(directory)),
-        )
-        if found
-    ]
+    left = said_of_kept(name, directory)
     if left:
         return left
     # What an interrupted run left there; and last, when there is nothing more to hold, that it moves.

@@ -185,6 +185,18 @@ def test_a_damaged_system_is_asked_for_and_mended(target: Target, sent_unasked: 
     assert target.run()["warnings"] == []
 
 
+def test_v4_state_that_goes_back_is_no_matter_of_a_run_that_switches_nothing(target: Target) -> None:
+    """A rollout, or a move, that stages says to undo a switch when it switches."""
+    content = SystemContent(SYSTEM, "boot", library.sources(), "", None, NAME).content_digest()
+    told = {NAME: {"digest": content, "security": {}, "roll_back_state": True}}
+    sent = {NAME: {"system": SYSTEM, "boot": "boot"}}
+    for check in (True, False):
+        staged = target.run_module(containers.main, check=check, containers=told, stage=True, systems=sent)
+        assert (staged.get("msg"), staged["changed"]) == (None, True)
+    failed = target.run_module(containers.main, containers=told, systems=sent)
+    assert "roll_back_state: needs roll_back: true" in failed["msg"]
+
+
 def test_a_system_that_was_not_announced_is_refused(target: Target) -> None:
     content = SystemContent(SYSTEM, "boot", library.sources(), "", None, NAME).content_digest()
     told = {NAME: {"digest": content, "security": {}}}

@@ -94,6 +94,17 @@ def test_a_result(module: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert "module_args" in result["invocation"]
 
 
+def test_a_path_decides_nothing_else_of_a_result(
+    module: t.Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ansible would say how large the directory of a snapshot is, where the module says how large the snapshot is."""
+    with pytest.raises(SystemExit):
+        module.exit_json(path=str(tmp_path), size=7)
+    result = said(capsys)
+    assert (result["path"], result["size"]) == (str(tmp_path), 7)
+    assert not {"state", "mode", "owner", "group", "uid", "gid"} & result.keys()
+
+
 @pytest.mark.parametrize("positional", [True, False])
 def test_an_error(module: t.Any, capsys: pytest.CaptureFixture[str], positional: bool) -> None:
     message: t.Any = ([BYTES], {}) if positional else ([], {"msg": BYTES})

@@ -180,3 +180,24 @@ def test_a_file_system_larger_than_the_memory_is_said_before_the_start(
     mount = {"device": "none", "mount_point": "/srv/m", "type": "tmpfs", "options": options}
     said = check_mode.memory_warnings(specification(file_systems=[mount]), limits)
     assert [one.startswith("/srv/m: its size (") for one in said] == ([True] if warned else [])
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_v6_what_becomes_of_the_data_of_one_that_goes_is_said_before(deployed: Deployed, remove: bool) -> None:
+    directory = deployed.layout.container("web")
+    for place in ("volumes/uploads", "snapshots/monday"):
+        (directory / place).mkdir(parents=True)
+    for check in (True, False):
+        one = OneContainer(
+            deployed.layout,
+            deployed.container,
+            None,
+            options_of({"state": "absent", "remove_volumes": remove}, "web"),
+            False,
+        )
+        (difference,) = [one.bring(check, True)["diff"]]
+        gone = ["volume uploads", "snapshot monday"] if remove else None
+        assert (difference["before"].get("data"), difference["after"].get("data")) == (gone, [] if remove else None)
+        kept = [said for said in one.warnings if "are kept in" in said]
+        assert len(kept) == (0 if remove else 2), kept
+        assert (directory / "volumes/uploads").exists() == (check or not remove)

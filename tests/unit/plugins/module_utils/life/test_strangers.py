@@ -9,6 +9,7 @@ import contextlib
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.life import strangers
 from ansible_collections.unshare.container.plugins.module_utils.life.host_containers import HostContainers
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.life.strangers import SHOWN
@@ -92,6 +93,12 @@ def test_many_names_are_not_all_said(layout: Layout) -> None:
 def test_one_that_is_run_by_hand_is_named(layout: Layout) -> None:
     (layout.root / "run/unshare/by-hand").mkdir(parents=True)
     assert "It has by-hand, database, web. " in said(layout, "x", "stopped")
+
+
+def test_the_lock_of_the_unknown_one_is_no_container(layout: Layout) -> None:
+    (layout.root / "run/unshare/wbe").mkdir(parents=True)
+    text = str(strangers.unknown(layout, "wbe", "snapshot"))
+    assert "no container of this name; did you mean 'web'? It has database, web. " in text
 
 
 @pytest.mark.parametrize("state", STATES)
