@@ -54,7 +54,7 @@ options:
   path:
     description:
       - The archive on the host, an absolute path. For an export its directory must be there, and nobody but root may be
-        able to write to it. A former archive is replaced when the new one is whole. Another file than an archive is not.
+        able to write to it. A former archive is replaced when the new one is whole. Any other file is refused.
       - The file can be read by root alone (mode 0600), for it has all that the volumes have.
     type: path
     required: true
