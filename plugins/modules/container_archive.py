@@ -34,7 +34,8 @@ attributes:
     details: An import reads all of the archive, and holds it to its checksum. A directory, a volume or an archive that
       is missing is a warning, for an earlier task may be about to make it.
   diff_mode:
-    support: none
+    details: Of an export, the archive that is there and the volumes of the new one. Of an import, the volumes before and
+      after it. What is in them is not compared.
   idempotent:
     support: none
     details: Each export writes the archive anew, and each import replaces the volumes, for a container that has run has
@@ -251,13 +252,27 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
         if given[option] is not None and not is_name(given[option]):
             raise TargetError(f"{option}: " + NO_NAME % (given[option], "container"))
     archiving = Archiving(layout, given["name"], given["path"], given["stop"], given["timeout"], given["base"])
-    if given["state"] == "exported":
+    exported = given["state"] == "exported"
+    before = archiving.there(exported) if module._diff else []
+    if exported:
         result = archiving.export(given["compression"], module.check_mode)
     else:
         result = archiving.restore(given["container"], given["replace"], module.check_mode, given["move"])
     for warning in archiving.warnings:
         module.warn(warning)
+    if module._diff and "volumes" in result:
+        title = given["path"] if exported else f"volumes of the container {given['name']}"
+        after = [shown(volume) for volume in result["volumes"]]
+        sides = {"before": before, "after": after}
+        result["diff"] = {side: "".join(f"{line}\n" for line in lines) for side, lines in sides.items()}
+        result["diff"].update(before_header=title, after_header=title)
     return result
+
+
+def shown(volume: dict[str, t.Any]) -> str:
+    """Return a line about a volume of an archive, of which check mode may know the name only."""
+    known = "files" in volume
+    return f"{volume['name']}: {volume['files']} files, {volume['bytes']} bytes" if known else str(volume["name"])
 
 
 class ContainerArchiveModule(ReadableResults, AnsibleModule):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
+import types
 import typing as t
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container i
 from ansible_collections.unshare.container.plugins.module_utils.state import holds, restoring
 from ansible_collections.unshare.container.plugins.module_utils.state.holds import Hold
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
+from ansible_collections.unshare.container.plugins.modules import container_archive
 
 from .archives import another, data_of, digest, export, fill, reach, restore, system
 from .conftest import Machine
@@ -287,6 +290,26 @@ def test_v5_an_export_replaces_an_archive_however_it_is_compressed(filled: Conta
     path.touch()  # as mktemp(1) does
     for compression in (*UNPACKED_BY, "none"):
         assert export(NAME, path, compression)["size"] == path.stat().st_size > 0
+
+
+def test_v5_the_difference_is_what_is_replaced(filled: Container, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+
+    def difference(check: bool, **given: t.Any) -> tuple[str, str]:
+        defaults = {name: option.get("default") for name, option in container_archive.ARGUMENT_SPEC.items()}
+        asked = {**defaults, "name": NAME, "path": str(path), **given}
+        module = types.SimpleNamespace(params=asked, check_mode=check, _diff=True, warn=lambda _said: None)
+        found = container_archive.run(t.cast("t.Any", module), Layout()).get("diff", {})
+        return found.get("before"), found.get("after")
+
+    assert difference(True) == ("", "data\n")
+    before, after = difference(False)
+    assert (before, bool(re.fullmatch(r"data: [0-9]+ files, [0-9]+ bytes\n", after))) == ("", True)
+    assert difference(True) == (f"an archive of {path.stat().st_size} bytes\n", "data\n")
+    for check in (True, False):
+        assert difference(check, state="imported", replace=True) == ("data\n", after)
+    path.unlink()
+    assert difference(True, state="imported", replace=True) == (None, None)
 
 
 def test_v5_while_it_moves_nothing_but_its_move_replaces_its_volumes(filled: Container, tmp_path: Path) -> None:

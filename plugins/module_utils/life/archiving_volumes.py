@@ -118,6 +118,12 @@ class Archiving:
             return archive_files.opened(self.base, "base")
         return contextlib.nullcontext()
 
+    def there(self, exported: bool) -> list[str]:
+        """Return a line about each thing that an export, or an import, would replace."""
+        if not exported:
+            return volumes.volume_names(self.directory)
+        return ["an archive of %d bytes" % os.stat(self.path).st_size] if os.path.isfile(self.path) else []
+
     # Export.
 
     def export(self, compression: str, check: bool) -> dict[str, Any]:
