@@ -34,8 +34,8 @@ attributes:
     details: An import reads all of the archive, and holds it to its checksum. A directory, a volume or an archive that
       is missing is a warning, for an earlier task may be about to make it.
   diff_mode:
-    details: Of an export, the archive that is there and the volumes of the new one. Of an import, the volumes before and
-      after it. What is in them is not compared.
+    details: Of an export, the archive that is there and the volumes of the new one. Of an import, the volumes before
+      and after it. What is in them is not compared.
   idempotent:
     support: none
     details: Each export writes the archive anew, and each import replaces the volumes, for a container that has run has

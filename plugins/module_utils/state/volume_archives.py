@@ -169,7 +169,10 @@ class VolumesArchive:
         return self._members.whole()
 
     def _read_manifest(self) -> ArchiveManifest:
-        member = self._members.next()
+        try:
+            member = self._members.next()
+        except Damaged as error:
+            raise Damaged("%s, or it is no archive of volumes" % error) from None
         if member is None or member.path != ARCHIVE_MANIFEST or member.kind != TarKind.FILE:
             raise Damaged("it does not begin with a manifest: it is no archive of volumes")
         text = self._small(member)
