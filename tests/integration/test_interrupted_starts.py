@@ -13,6 +13,7 @@ import types
 import typing as t
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import cgroup, courier
 from ansible_collections.unshare.container.plugins.module_utils.life import container as container_module
 from ansible_collections.unshare.container.plugins.module_utils.life import foreground, main
 from ansible_collections.unshare.container.plugins.module_utils.state import locks
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.root
 __all__ = ["host_unchanged"]
 
 INIT = {"argv": ["/bin/sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait; done"], "ready": "exec"}
-FILES = {module.__file__ for module in (container_module, foreground, locks)}
+FILES = {module.__file__ for module in (cgroup, container_module, courier, foreground, locks)}
 """Those whose lines are counted: what holds the lock, and what the container's end depends on."""
 
 

@@ -110,9 +110,9 @@ class ControlGroup:
 
     def close(self) -> None:
         self._made = None
-        if self._hierarchy is not None:
-            os.close(self._hierarchy)
-            self._hierarchy = None
+        hierarchy, self._hierarchy = self._hierarchy, None  # first, for a signal may come at any moment
+        if hierarchy is not None:
+            os.close(hierarchy)
 
     def create(self, owner: int) -> int:
         """Make the groups, and delegate the payload to a uid (cgroups(7), "delegation"). Return its descriptor."""

@@ -247,9 +247,9 @@ class Courier:
 
     def close_input(self) -> None:
         """Close the stream that the container reads."""
-        if self.input >= 0:
-            os.close(self.input)
-            self.input = -1
+        given, self.input = self.input, -1  # first, for a signal may come at any moment
+        if given >= 0:
+            os.close(given)
 
     def resize(self, size: bytes) -> None:
         """Give the terminal's window another size."""
@@ -258,9 +258,9 @@ class Courier:
     def end(self) -> None:
         """Have the outputs end after what was written to them by now, and the input at once."""
         self._tell(b"e" + bytes(SIZE))
-        if self.control >= 0:
-            os.close(self.control)
-            self.control = -1
+        control, self.control = self.control, -1
+        if control >= 0:
+            os.close(control)
 
     def _tell(self, word: bytes) -> None:
         try:

@@ -113,8 +113,8 @@ class Frozen:
         try:
             self.container.thaw()
         finally:
-            os.close(self._lifeline)
-            self._lifeline = -1
+            lifeline, self._lifeline = self._lifeline, -1
+            os.close(lifeline)
             if self._guard is not None:
                 self._guard.wait(None)  # it has no more to do than this process has just done
                 self._guard.reap()
