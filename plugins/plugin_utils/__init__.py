@@ -49,6 +49,7 @@ The parts of Ansible's plugins:
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
     kept_code    the code of modules, as hosts keep it
+    run_files    files by which the workers of a run share what one of them has made
     shipping     trees on their way to hosts; `tree_archives` knows the archives that they come from, and `taking` takes
                  those from hosts
     container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and

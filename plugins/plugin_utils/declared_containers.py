@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import typing as t
-from pathlib import Path
 
 from ..module_utils.host import health_units
 from ..module_utils.host.container_options import OPTIONS
@@ -22,7 +20,6 @@ from ..module_utils.host.published import parse_ports
 from ..module_utils.launcher.errors import OptionError
 from ..module_utils.launcher.guarded import relation_of
 from ..module_utils.launcher.needs import Port
-from ..module_utils.launcher.paths import write_atomically
 from ..module_utils.launcher.written_paths import written
 from ..module_utils.life.one_container import check
 
@@ -37,6 +34,7 @@ from .containerized import Derivation, containerization_report, report_lines
 from .errors import DeclarationError
 from .networks import NetworkChoice, read_network
 from .networks_of_host import Wanted, refuse_shared_networks
+from .run_files import RunFiles
 from .secrets import split_secrets
 from .system_files import system_files
 from .validation import describe, plain, strict, validate
@@ -151,7 +149,7 @@ class DerivedSystems:
     """Systems derived from declarations, each kept below `directory` for the other hosts of the run."""
 
     def __init__(self, directory: str) -> None:
-        self.directory = Path(directory) / "unshare-systems"
+        self._files = RunFiles(directory, "unshare-systems")
 
     def announcement(self, declared: Declared) -> Mapping:
         """Return what a host needs to name the container's system, by ANNOUNCED; None for each without a system."""
@@ -168,7 +166,7 @@ class DerivedSystems:
 
     def system(self, declared: Declared) -> Mapping:
         """Return the system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
-        known = self._read(declared.key)
+        known = self._files.read(declared.key)
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
     def size(self, declared: Declared) -> int:
@@ -177,16 +175,16 @@ class DerivedSystems:
 
     def _told(self, declared: Declared) -> Mapping:
         """Return what is known of the container's system without its content."""
-        known = self._read(declared.key + ".announced")
+        known = self._files.read(declared.key + ".announced")
         return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
 
     def is_lacked(self, declared: Declared) -> bool:
         """Return whether a host of this run has lacked the container's system; others then get it unasked."""
-        return (self.directory / f"{declared.key}.lacked").exists()
+        return self._files.has(f"{declared.key}.lacked")
 
     def note_lacked(self, declared: Declared) -> None:
         """Note that a host has lacked the container's system."""
-        self._write(f"{declared.key}.lacked", "")
+        self._files.write(f"{declared.key}.lacked", "")
 
     def _derive(self, declared: Declared) -> Mapping:
         system = derive(declared)
@@ -208,20 +206,9 @@ class DerivedSystems:
             "size": len(json.dumps([apart, boot, secrets])),
         }
         result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
-        self._write(declared.key, json.dumps(result))
-        self._write(declared.key + ".announced", json.dumps(announced))
+        self._files.write(declared.key, json.dumps(result))
+        self._files.write(declared.key + ".announced", json.dumps(announced))
         return result
-
-    def _read(self, name: str) -> str | None:
-        try:
-            return (self.directory / name).read_text("utf-8")
-        except FileNotFoundError:
-            return None
-
-    def _write(self, name: str, text: str) -> None:
-        """Write a file in one step: another worker sees all of it or none."""
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(str(self.directory / name), text, aside=str(self.directory / f".{os.getpid()}"))
 
 
 def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:

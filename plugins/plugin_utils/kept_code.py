@@ -12,14 +12,13 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import os
 import tarfile
 import typing as t
 from pathlib import Path
 
-from ..module_utils.launcher.paths import write_atomically
 from ..modules.kept_code import code_digest, code_in
 from .errors import DeclarationError
+from .run_files import RunFiles
 
 RUNNER = "unshare.container.kept_code"
 PLUGINS = Path(__file__).parent.parent
@@ -33,7 +32,7 @@ class KeptCode:
     """
 
     def __init__(self, directory: str) -> None:
-        self.directory = Path(directory) / "unshare-code"
+        self._files = RunFiles(directory, "unshare-code")
 
     @property
     def digest(self) -> str:
@@ -50,29 +49,20 @@ class KeptCode:
 
     def is_lacked(self) -> bool:
         """Return whether hosts of this run have lacked the code, and none has had it: the others get it unasked."""
-        return self._mark("lacked").exists() and not self._mark("had").exists()
+        return self._files.has("lacked") and not self._files.has("had")
 
     def note(self, lacked: bool) -> None:
         """Note what a host has said."""
-        self._write(self._mark("lacked" if lacked else "had"), "")
-
-    def _mark(self, name: str) -> Path:
-        return self.directory / name
+        name = "lacked" if lacked else "had"
+        if not self._files.has(name):
+            self._files.write(name, "")
 
     def _made(self, name: str, make: t.Callable[[], str]) -> str:
-        path = self.directory / name
-        try:
-            return path.read_text("ascii")
-        except FileNotFoundError:
+        text = self._files.read(name)
+        if text is None:
             text = make()
-            self._write(path, text)
-            return text
-
-    def _write(self, path: Path, text: str) -> None:
-        """Write a file in one step: another worker sees all of it or none."""
-        if not path.exists():
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(str(path), text, aside=str(self.directory / f".{os.getpid()}"))
+            self._files.write(name, text)
+        return text
 
     def _archived(self) -> str:
         code = list(code_in(PLUGINS))
