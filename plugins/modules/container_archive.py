@@ -262,14 +262,14 @@ def run(module: AnsibleModule, layout: Layout) -> dict[str, t.Any]:
         module.warn(warning)
     if module._diff and "volumes" in result:
         title = given["path"] if exported else f"volumes of the container {given['name']}"
-        after = [shown(volume) for volume in result["volumes"]]
+        after = [line_about(volume) for volume in result["volumes"]]
         sides = {"before": before, "after": after}
         result["diff"] = {side: "".join(f"{line}\n" for line in lines) for side, lines in sides.items()}
         result["diff"].update(before_header=title, after_header=title)
     return result
 
 
-def shown(volume: dict[str, t.Any]) -> str:
+def line_about(volume: dict[str, t.Any]) -> str:
     """Return a line about a volume of an archive, of which check mode may know the name only."""
     known = "files" in volume
     return f"{volume['name']}: {volume['files']} files, {volume['bytes']} bytes" if known else str(volume["name"])
