@@ -37,6 +37,7 @@ class Scale(sessions.Session):
     """One container beside many."""
 
     BENCHMARKS = ("alone", "zone", "zones")
+    PROGRAMS = ("nft",)
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         super().__init__(directory, arguments, undo)
