@@ -10,6 +10,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 COLLECTION := .collections/ansible_collections/unshare/container
 BUILD := $(CURDIR)/.build
 OLDEST := .cache/ansible-2.18
+PLOTS := .cache/plots
 SIDE_BY_SIDE = $(BIN)/python -m ansible_collections.unshare.container.tests.side_by_side $(PROCESSES:%=--processes=%)
 
 INVENTORY ?= examples/inventory
@@ -36,7 +37,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: docs security-table help deploy check checks destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-roots benchmark-scale test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
+.PHONY: docs security-table help deploy check checks destroy test test-long lint unit integration benchmark benchmark-archives benchmark-connection benchmark-fleet benchmark-network benchmark-packages benchmark-plots benchmark-roots benchmark-scale test-hosts test-hosts-long hosts-table test-packages test-tree host-packages changelog constraints sanity importer build clean molecule mutation golden \
 	lint-python lint-yaml lint-ansible lint-shell lint-changelog lint-licences lint-docs
 
 help: ## list the targets
@@ -119,6 +120,9 @@ benchmark-roots: $(VENV)/development $(COLLECTION) test-tree benchmark-packages 
 	mkdir -p .cache
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.roots --output .cache/benchmark-roots.json $(BENCHMARK_ARGS)
 
+benchmark-plots: $(PLOTS)/installed $(COLLECTION) ## draw the plots of docs/plots from the results that are there
+	$(PLOTS)/bin/python -m ansible_collections.unshare.container.tests.benchmarks.plots $(BENCHMARK_ARGS)
+
 benchmark-fleet: $(VENV)/development $(COLLECTION) test-packages ## measure what a fleet costs its controller (as root)
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.fleet $(BENCHMARK_ARGS)
 
@@ -188,7 +192,7 @@ changelog: $(VENV)/development $(COLLECTION) ## make the release of galaxy.yml's
 
 constraints: ## freeze anew what the requirements lead to (on the oldest Python supported)
 	rm -rf .cache/constraints && $(PYTHON) -m venv .cache/constraints
-	.cache/constraints/bin/pip install --quiet -r requirements/development.txt
+	.cache/constraints/bin/pip install --quiet -r requirements/development.txt -r requirements/plots.txt
 	sed -n '1,/^# Every/p' requirements/constraints.txt > .cache/constraints.txt
 	.cache/constraints/bin/pip freeze >> .cache/constraints.txt
 	mv .cache/constraints.txt requirements/constraints.txt
@@ -212,6 +216,12 @@ $(VENV)/development: requirements/development.txt $(VENV)/deploy
 $(OLDEST)/installed: requirements/ansible-2.18.txt | $(BIN)/pip
 	$(BIN)/python -m venv --clear $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet -r $<
+	touch $@
+
+# What draws plots is not needed by tests.
+$(PLOTS)/installed: requirements/plots.txt requirements/constraints.txt | $(BIN)/pip
+	$(BIN)/python -m venv --clear $(PLOTS)
+	$(PLOTS)/bin/pip install --quiet -r $< -c requirements/constraints.txt
 	touch $@
 
 # Debian's python3 lacks what makes a virtual environment until python3-venv is there.

@@ -50,6 +50,7 @@ RUN_BY = {
 """The tests that run what stands in a page, or in a section of it that another test runs."""
 
 LONG = "measures for minutes, or hours; its options are compared with those of the program"
+DRAWS = "needs a library that tests do not install; tests/quality/test_plots.py looks at what it draws"
 IMAGES = "needs a registry of images; its options are compared with those of the program"
 UPGRADES = "upgrades the machine that runs the tests"
 
@@ -69,6 +70,8 @@ ONLY_CHECKED = {
     ("tests/benchmarks/README.md", "make benchmark-connection"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-network"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-network BENCHMARK_ARGS"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-plots"): DRAWS,
+    ("tests/benchmarks/README.md", "make benchmark-plots BENCHMARK_ARGS"): DRAWS,
     ("tests/benchmarks/README.md", "make benchmark-roots"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-roots BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-scale"): LONG,

@@ -52,6 +52,7 @@ class Archives(sessions.Session):
     """A container's volume, exported, imported and copied."""
 
     BENCHMARKS = ("many", "large", "compressed")
+    PROGRAMS = ("tar", "gzip", "zstd")
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         super().__init__(directory, arguments, undo)

@@ -44,7 +44,7 @@ class Launcher(sessions.Session):
         self.counts: list[int] = arguments.counts
         self.base = write_system({"host_name": "bench"}, "bench")
         undo.callback(shutil.rmtree, self.base)
-        self.peers = subjects.peers(directory)
+        self.peers, self.unable = subjects.peers(directory)
         self.all = self._subjects()
         for name in ("bench-module", "bench"):
             undo.callback(booted.forget, name)
@@ -136,7 +136,7 @@ class Launcher(sessions.Session):
             if ours is not None and theirs:
                 word = "met" if ours / theirs <= most else "MISSED"
                 lines.append(f"target: {benchmark}, {subject} at most {most} of {peer}: {ours / theirs:.2f}, {word}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.not_measured()])
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, traffic
+from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, subjects, traffic
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 from ansible_collections.unshare.container.tests.integration.network_hosts import Namespace
 
@@ -48,6 +48,7 @@ class Networks(sessions.Session):
     """Containers with a network of their own, on a host that is a network namespace."""
 
     BENCHMARKS = ("ready", "together", "throughput")
+    PROGRAMS = (*subjects.PROGRAMS, "nft", "iperf3")
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         super().__init__(directory, arguments, undo)

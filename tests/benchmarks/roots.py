@@ -19,7 +19,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
-from ansible_collections.unshare.container.tests.benchmarks import booted, sessions
+from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, subjects
 from ansible_collections.unshare.container.tests.integration import machine_tree
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 
@@ -31,10 +31,7 @@ NSPAWN = [
 ]
 """Without ids of its own: with them, this version does not boot a copy or an overlay of a tree of root's."""
 
-PODMAN = ["podman", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none"]
-# It asks for more than root may have on some machines, and for a controller that version 2 may not have.
-PODMAN_RUN = ["--systemd=always", "--sdnotify=container", "--network=none", "--pids-limit=0"]
-PODMAN_RUN += ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+BOOTED_BY_PODMAN = ["--systemd=always", "--sdnotify=container"]
 KIBIBYTE = 1 << 10
 BLOCK = 512
 
@@ -69,9 +66,9 @@ class Roots(sessions.Session):
         else:
             self.unable["systemd-nspawn"] = "it is not installed"
         if shutil.which("podman"):
-            podman = [*PODMAN, f"--root={self.directory}/podman", f"--runroot={self.directory}/podman-run"]
-            name = f"bench-{number}"
-            words = [*podman, "run", "--rm", f"--name={name}", *PODMAN_RUN, "--rootfs", f"{self.tree}:O", "/sbin/init"]
+            podman, name = subjects.podman(self.directory), f"bench-{number}"
+            words = [*podman, *subjects.PODMAN_RUN, f"--name={name}", *BOOTED_BY_PODMAN]
+            words += ["--rootfs", f"{self.tree}:O", "/sbin/init"]
             found.append(booted.Peer("podman", number, words, [*podman, "stop", "--time=20", name]))
         else:
             self.unable["podman"] = "it is not installed"
@@ -79,12 +76,12 @@ class Roots(sessions.Session):
 
     def ready(self) -> None:
         """Time a tree's system until it is ready: declared, as a machine, and by peers."""
-        subjects: dict[str, t.Any] = {kind: self._ours(kind, 0) for kind in ROOTS}
-        subjects.update((peer.name, peer) for peer in self._peers(0))
+        found: dict[str, t.Any] = {kind: self._ours(kind, 0) for kind in ROOTS}
+        found.update((peer.name, peer) for peer in self._peers(0))
         for number in range(self.arguments.rounds + 1):
-            for name in random.sample([*subjects], len(subjects)):
-                seconds = subjects[name].start()
-                _stop(subjects[name])
+            for name in random.sample([*found], len(found)):
+                seconds = found[name].start()
+                _stop(found[name])
                 if number:  # the first warms up
                     self.results.add("ready", name, seconds * 1000)
         own = self.results.samples["ready"][EPHEMERAL]

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -40,22 +41,30 @@ class Results:
         samples = self.samples.get(benchmark, {}).get(subject)
         return statistics.median(samples) if samples else None
 
-    def document(self) -> dict[str, t.Any]:
-        """Return all of it for a plot: one entry a benchmark and subject, with every sample."""
+    def document(self, programs: t.Iterable[str]) -> dict[str, t.Any]:
+        """Return all of it for a plot: one entry a benchmark and subject, with every sample.
+
+        Args:
+            programs: whose versions are named.
+        """
         results = [
             {"benchmark": benchmark, "subject": subject, "unit": self.units[benchmark], "samples": samples}
             for benchmark, by_subject in self.samples.items()
             for subject, samples in by_subject.items()
         ]
         host = {"kernel": platform.release(), "processors": os.cpu_count(), "load": os.getloadavg()}
+        model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        host["processor"] = model.group(1) if model else platform.machine()
+        host["distribution"] = platform.freedesktop_os_release()["PRETTY_NAME"]
         host["python"] = platform.python_version()
-        return {"host": host, "versions": versions(), "results": results}
+        return {"host": host, "versions": versions(programs), "results": results}
 
 
 class Session:
     """One run of some benchmarks, in a directory of its own. Each benchmark is a method without arguments.
 
     Attributes:
+        PROGRAMS: those whose versions the results name.
         undo: takes away at the end what the benchmarks make outside of the directory.
         lines: what is said below the table: ratios and targets.
         missed: whether a target is missed.
@@ -63,12 +72,13 @@ class Session:
     """
 
     BENCHMARKS: t.ClassVar[tuple[str, ...]]
+    PROGRAMS: t.ClassVar[tuple[str, ...]] = subjects.PROGRAMS
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         self.directory = directory
         self.arguments = arguments
         self.undo = undo
-        undo.callback(subjects.forget_groups_of_nspawn)
+        undo.callback(subjects.forget_groups)
         self.results = Results()
         self.lines: list[str] = []
         self.missed = False
@@ -87,8 +97,11 @@ class Session:
                 figures = [statistics.median(samples), min(samples), max(samples)]
                 text = " ".join(f"{figure:>8.2f}" for figure in figures)
                 lines.append(f"{benchmark:28} {subject:22} {text} {self.results.units[benchmark]}")
-        lines += self.lines
-        return "\n".join([*lines, *[f"not measured: {name}: {why}" for name, why in self.unable.items()]])
+        return "\n".join([*lines, *self.lines, *self.not_measured()])
+
+    def not_measured(self) -> list[str]:
+        """Return a line for people about each subject that was not measured."""
+        return [f"not measured: {name}: {why}" for name, why in self.unable.items()]
 
 
 def in_turns(results: Results, benchmark: str, rounds: int, all_subjects: list[t.Any]) -> None:
@@ -104,10 +117,10 @@ def in_turns(results: Results, benchmark: str, rounds: int, all_subjects: list[t
             results.add(benchmark + " CPU", subject.name, (subject.processor() - before) * 1000)
 
 
-def versions() -> dict[str, str]:
-    """Return the first line that each installed peer prints as its version."""
+def versions(programs: t.Iterable[str]) -> dict[str, str]:
+    """Return the first line that each installed program prints as its version."""
     found = {}
-    for name in {name.partition(",")[0]: True for name in subjects.PEERS}:
+    for name in programs:
         try:
             said = subprocess.run([name, "--version"], capture_output=True, text=True, timeout=20).stdout
         except OSError:
@@ -157,6 +170,10 @@ def run(session_type: type[Session], parser: argparse.ArgumentParser) -> int:
             getattr(session, benchmark)()
     print(session.text())
     if arguments.output:
-        document = {**session.results.document(), "not_measured": session.unable, "compared": session.lines}
+        document = {
+            **session.results.document(session.PROGRAMS),
+            "not_measured": session.unable,
+            "compared": session.lines,
+        }
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
     return int(session.missed)

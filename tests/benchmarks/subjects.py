@@ -124,19 +124,8 @@ class Command:
 
 class Bubblewrap(Command):
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
-        words = [
-            self.program,
-            "--unshare-all",
-            "--tmpfs",
-            "/",
-            "--ro-bind",
-            "/usr",
-            "/usr",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-        ]
+        words = [self.program, "--unshare-all", "--tmpfs", "/", "--ro-bind", "/usr", "/usr"]
+        words += ["--proc", "/proc", "--dev", "/dev"]
         for link in LINKS:
             words += ["--symlink", f"usr/{link}", f"/{link}"]
         for number, mount in enumerate(mounts):
@@ -171,12 +160,48 @@ class Unfiltered(Oci):
     filtered = False
 
 
+PODMAN_RUN = ["run", "--rm", "--network=none", "--pids-limit=0"]
+PODMAN_RUN += ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"]
+"""It asks for more than root may have on some machines, and for a controller that version 2 may not have."""
+
+
+def podman(directory: Path) -> list[str]:
+    """Return podman's command, which keeps its records in the benchmark's own directory."""
+    words = ["podman", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none"]
+    return [*words, f"--root={directory}/podman", f"--runroot={directory}/podman-run"]
+
+
 class Podman(Command):
     def prepare(self, program: list[str], mounts: list[Path]) -> None:
-        self.words = [self.program, "run", "--rm", f"--uidmap=0:{FIRST_ID}:{COUNT}", f"--gidmap=0:{FIRST_ID}:{COUNT}"]
-        self.words += ["--network=none", "--volume=/usr:/usr:ro"]
+        self.words = [*podman(self.root.parent), *PODMAN_RUN, "--volume=/usr:/usr:ro"]
+        self.words += [f"--uidmap=0:{FIRST_ID}:{COUNT}", f"--gidmap=0:{FIRST_ID}:{COUNT}"]
         self.words += [f"--volume={mount}:/mnt/{number}:ro" for number, mount in enumerate(mounts)]
         self.words += ["--rootfs", str(self.root), *program]
+
+
+class Lxc(Command):
+    """LXC's containers without a network, with the system-call filter that its own configurations name."""
+
+    FILTER = Path("/usr/share/lxc/config/common.seccomp")
+
+    def prepare(self, program: list[str], mounts: list[Path]) -> None:
+        settings = [
+            ("lxc.rootfs.path", f"dir:{self.root}"),
+            ("lxc.uts.name", "bench"),
+            ("lxc.init.cmd", " ".join(program)),
+            ("lxc.idmap", f"u 0 {FIRST_ID} {COUNT}"),
+            ("lxc.idmap", f"g 0 {FIRST_ID} {COUNT}"),
+            ("lxc.net.0.type", "empty"),
+            ("lxc.autodev", "1"),
+            ("lxc.mount.auto", "proc:mixed sys:ro cgroup:ro"),
+            ("lxc.mount.entry", "/usr usr none rbind,ro 0 0"),
+            *(("lxc.mount.entry", f"{path} mnt/{n} none rbind,ro,create=dir 0 0") for n, path in enumerate(mounts)),
+            ("lxc.seccomp.profile", str(self.FILTER)),
+        ]
+        file = self.root.with_name("lxc.conf")
+        file.write_text("".join(f"{key} = {value}\n" for key, value in settings))
+        self.words = [self.program, "--foreground", "--name=bench-lxc", f"--rcfile={file}"]
+        self.words += [f"--lxcpath={self.root.parent}", "--logpriority=ERROR"]
 
 
 PEERS: dict[str, type[Command]] = {
@@ -188,8 +213,10 @@ PEERS: dict[str, type[Command]] = {
     "runc, no filter": Unfiltered,
     "bwrap": Bubblewrap,
     "systemd-nspawn": Nspawn,
+    "lxc-start": Lxc,
     "podman": Podman,
 }
+PROGRAMS = tuple(dict.fromkeys(name.partition(",")[0] for name in PEERS))
 
 
 def of_children() -> float:
@@ -238,11 +265,11 @@ def nspawn(root: Path, options: list[str]) -> list[str]:
     return [*words, *options]
 
 
-def forget_groups_of_nspawn() -> None:
-    """Remove the control groups that `systemd-nspawn --keep-unit` makes below the caller's own, and leaves empty."""
+def forget_groups() -> None:
+    """Remove the control groups that LXC, and below the caller's `systemd-nspawn --keep-unit`, make and leave empty."""
     own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    for name in ("payload", "supervisor"):
-        for directory, _directories, _files in os.walk(f"/sys/fs/cgroup{own[3:]}/{name}", topdown=False):
+    for name in ("/lxc.pivot", f"{own[3:]}/payload", f"{own[3:]}/supervisor"):
+        for directory, _directories, _files in os.walk(f"/sys/fs/cgroup{name}", topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
 
@@ -345,17 +372,19 @@ def filter_of_calls() -> dict[str, t.Any]:
     }
 
 
-def peers(directory: Path) -> list[Command]:
-    """Those that are installed, and that run here."""
-    found = []
+def peers(directory: Path) -> tuple[list[Command], dict[str, str]]:
+    """Return those that are installed and run here, and why the others are not among them, by their names."""
+    found, unable = [], {}
     for name, kind in PEERS.items():
-        if shutil.which(name.partition(",")[0]):
-            peer = kind(name, directory)
-            peer.prepare(["/usr/bin/true"], [])  # type: ignore[attr-defined]
-            try:
-                peer.run()
-            except RuntimeError as error:
-                print(f"left out: {error}")
-                continue
-            found.append(peer)
-    return found
+        if not shutil.which(name.partition(",")[0]):
+            unable[name] = "it is not installed"
+            continue
+        peer = kind(name, directory)
+        peer.prepare(["/usr/bin/true"], [])  # type: ignore[attr-defined]
+        try:
+            peer.run()
+        except RuntimeError as error:
+            unable[name] = str(error)
+            continue
+        found.append(peer)
+    return found, unable
