@@ -207,8 +207,9 @@ class GuardedHost:
         """Return all places that can be reached from a directory, including mounts below it."""
         reach: Reach = {}
         path = self._add_open(reach, source, "", True)
+        beginning = path.rstrip("/") + "/"
         for mount in self.mounts:
-            if mount.point != path and is_below(mount.point, path):
+            if mount.point.startswith(beginning) and mount.point != path:
                 self._add(reach, mount, mount.part, True)
         return reach
 

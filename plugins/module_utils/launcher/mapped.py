@@ -117,8 +117,9 @@ def below(table: list[mount_table.MountTableEntry], source: str, apart_from: str
     place = plain_path(source)
     automatic = [mount.point for mount in table if mount.kind == AUTOMOUNT and is_below(mount.point, place)]
     found = {}
+    beginning = place.rstrip("/") + "/"
     for mount in table:
-        if mount.point == place or not is_below(mount.point, place):
+        if mount.point == place or not mount.point.startswith(beginning):
             continue
         if (apart_from and is_below(mount.point, apart_from)) or any(is_below(mount.point, at) for at in automatic):
             continue
