@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.life import container as container_module
@@ -78,3 +80,18 @@ def test_a_signal_between_any_two_lines_undoes_the_start(machine: Machine) -> No
             nothing_in_memory(machine.name)
         except AssertionError as error:
             raise AssertionError(f"at line {line} of {lines}: {error}") from error
+
+
+def test_a_signal_ends_a_start_that_waits_for_its_turn(machine: Machine) -> None:
+    def run() -> None:
+        signal.signal(signal.SIGTERM, main._interrupt)
+        foreground.run_in_foreground(machine.container, str(machine.system), [], 300, print)
+
+    with machine.container.lock(5):
+        start = Run(run)
+        waits = re.compile(rf"-> FLOCK .* {start.pid} ")
+        while not waits.search(Path("/proc/locks").read_text()):
+            assert start.process.wait(0.01) is False
+        start.process.signal(signal.SIGTERM)
+        assert start.end(30)[1].startswith(f"SystemExit: {128 + signal.SIGTERM}")
+    nothing_in_memory(machine.name)
