@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""S10: a signal that comes between any two lines of a start in the foreground undoes that start."""
+"""S10: signals that come between any two lines of a start in the foreground undo that start."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def machine(make_machine: MakeMachine) -> Machine:
     return make_machine(name=PREFIX, init={**INIT, "stop_signal": "SIGTERM"})
 
 
-def interrupted_at(machine: Machine, line: int) -> int:
-    """Start a container in the foreground, and interrupt it at a line. Return how many lines there were."""
+def interrupted_at(machine: Machine, line: int, signals: tuple[int, ...] = ()) -> int:
+    """Start a container in the foreground, and send it signals at a line. Return how many lines there were."""
     seen = 0
 
     def trace(frame: types.FrameType, event: str, _argument: object) -> t.Any:
@@ -50,7 +50,8 @@ def interrupted_at(machine: Machine, line: int) -> int:
             seen += 1
             if seen == line:
                 sys.settrace(None)
-                os.kill(os.getpid(), signal.SIGINT)
+                for number in signals:
+                    os.kill(os.getpid(), number)
         return trace
 
     def explain(_status: object) -> None:
@@ -69,13 +70,15 @@ def interrupted_at(machine: Machine, line: int) -> int:
     return int(Run(run).result())
 
 
-def test_a_signal_between_any_two_lines_undoes_the_start(machine: Machine) -> None:
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)])
+def test_signals_between_any_two_lines_undo_the_start(machine: Machine, signals: tuple[int, ...]) -> None:
+    """Of two, such as of a terminal that goes and of who began it there, the second keeps nothing from being undone."""
     lines = interrupted_at(machine, 0)
     nothing_in_memory(machine.name)
     assert lines > 100
     chance = seeded()
     for line in sorted(chance.sample(range(1, lines + 1), min(lines, rounds(25, lines)))):
-        interrupted_at(machine, line)
+        interrupted_at(machine, line, signals)
         try:
             nothing_in_memory(machine.name)
         except AssertionError as error:
