@@ -1,16 +1,18 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""S10: a signal that comes between any two lines of a start in the foreground undoes that start."""
+"""S10: signals that come between any two lines of a start in the foreground undo that start."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import types
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import cgroup, courier
@@ -37,8 +39,8 @@ def machine(make_machine: MakeMachine) -> Machine:
     return make_machine(name=PREFIX, init={**INIT, "stop_signal": "SIGTERM"})
 
 
-def interrupted_at(machine: Machine, line: int) -> int:
-    """Start a container in the foreground, and interrupt it at a line. Return how many lines there were."""
+def interrupted_at(machine: Machine, line: int, signals: tuple[int, ...] = ()) -> int:
+    """Start a container in the foreground, and send it signals at a line. Return how many lines there were."""
     seen = 0
 
     def trace(frame: types.FrameType, event: str, _argument: object) -> t.Any:
@@ -49,7 +51,8 @@ def interrupted_at(machine: Machine, line: int) -> int:
             seen += 1
             if seen == line:
                 sys.settrace(None)
-                os.kill(os.getpid(), signal.SIGINT)
+                for number in signals:
+                    os.kill(os.getpid(), number)
         return trace
 
     def explain(_status: object) -> None:
@@ -68,14 +71,31 @@ def interrupted_at(machine: Machine, line: int) -> int:
     return int(Run(run).result())
 
 
-def test_a_signal_between_any_two_lines_undoes_the_start(machine: Machine) -> None:
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)])
+def test_signals_between_any_two_lines_undo_the_start(machine: Machine, signals: tuple[int, ...]) -> None:
+    """Of two, such as of a terminal that goes and of who began it there, the second keeps nothing from being undone."""
     lines = interrupted_at(machine, 0)
     nothing_in_memory(machine.name)
     assert lines > 100
     chance = seeded()
     for line in sorted(chance.sample(range(1, lines + 1), min(lines, rounds(25, lines)))):
-        interrupted_at(machine, line)
+        interrupted_at(machine, line, signals)
         try:
             nothing_in_memory(machine.name)
         except AssertionError as error:
             raise AssertionError(f"at line {line} of {lines}: {error}") from error
+
+
+def test_a_signal_ends_a_start_that_waits_for_its_turn(machine: Machine) -> None:
+    def run() -> None:
+        signal.signal(signal.SIGTERM, main._interrupt)
+        foreground.run_in_foreground(machine.container, str(machine.system), [], 300, print)
+
+    with machine.container.lock(5):
+        start = Run(run)
+        waits = re.compile(rf"-> FLOCK .* {start.pid} ")
+        while not waits.search(Path("/proc/locks").read_text()):
+            assert start.process.wait(0.01) is False
+        start.process.signal(signal.SIGTERM)
+        assert start.end(30)[1].startswith(f"SystemExit: {128 + signal.SIGTERM}")
+    nothing_in_memory(machine.name)

@@ -87,8 +87,10 @@ def _run_once(
                 container.clear()
     except BaseException:
         lock.release()  # which a signal may have kept from being released
-        with lock:
-            _stop_own(container)
+        if _is_own(container):  # else it has started nothing, and need not wait for who has the lock
+            with lock:
+                if _is_own(container):
+                    container.stop(0)
         raise
     finally:
         output.close()
@@ -113,13 +115,13 @@ def _supervise(
         supervisor.process.close()
 
 
-def _stop_own(container: Container) -> None:
-    """Stop the container if it is a child of this process, which has started it and cannot watch over it."""
+def _is_own(container: Container) -> bool:
+    """Return whether the container is a child of this process, which has started it."""
     process = container.process(ended=True)
-    if process is not None:
-        process.close()
-        if is_own_child(process.pid):
-            container.stop(0)
+    if process is None:
+        return False
+    process.close()
+    return is_own_child(process.pid)
 
 
 class _Output:

@@ -14,7 +14,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
 from ..launcher.printable import print_error, print_warning
-from ..launcher.process import SCOPE_STOP, heed_children
+from ..launcher.process import HEEDED, SCOPE_STOP, heed_children
 from ..launcher.specification import read_spec
 from ..launcher.targets import is_below, plain_path, refusal_of_place
 from ..state.record import Status
@@ -222,7 +222,12 @@ def _shares(arguments: Arguments) -> list[str]:
 
 
 def _interrupt(number: int, _frame: object) -> NoReturn:
-    """Raise an exception that ends this process, so that an unfinished start undoes itself."""
+    """Raise an exception that ends this process, so that an unfinished start undoes itself.
+
+    Further signals ask for nothing new, and keep it from nothing.
+    """
+    for each in HEEDED:
+        _signal.signal(each, lambda *_arguments: None)
     raise SystemExit(128 + number)
 
 

@@ -210,7 +210,8 @@ def compression_of(file: IO[bytes]) -> str:
 def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
     """Yield a file, what is written to which comes compressed to `file`.
 
-    :raises TargetError: the program is missing, or has failed, as it does where the file cannot be written.
+    :raises TargetError: the program is missing.
+    :raises OSError: it has failed, as it does where the file cannot be written.
     """
     command = COMPRESSIONS[compression][0]
     if not command:
@@ -229,7 +230,7 @@ def compressed(file: IO[bytes], compression: str) -> Iterator[IO[bytes]]:
             pass  # it has ended, and says why
         reason = said.read().decode(errors="replace").strip()
         if program.wait():
-            raise TargetError("%s has failed with status %d: %s" % (command[0], program.returncode, reason[-500:]))
+            raise OSError("%s has failed with status %d: %s" % (command[0], program.returncode, reason[-500:]))
     finally:
         _end(program, pipe, said)
 

@@ -29,7 +29,6 @@ ID_LIMIT = (1 << 32) - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-SET_ID = 0o6000
 INHERITED = "system.posix_acl_default"
 """The attribute of a directory that new files in it take over."""
 
@@ -339,11 +338,10 @@ def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> Non
 def _finish(file: int | str, member: Member, owned: bool = False) -> None:
     """Give a file its owner, attributes, mode and time, in the order in which none takes another away."""
     status = os.stat(file)
-    mode = status.st_mode & MODE_BITS
     if not owned and (status.st_uid, status.st_gid) != (member.uid, member.gid):
         os.chown(file, member.uid, member.gid)
-        mode &= ~SET_ID  # which that has taken away
-    if mode != member.mode:
+    # A new file has no set-ID bit that this could have taken away. A directory keeps the one that it has taken over.
+    if status.st_mode & MODE_BITS != member.mode:
         os.chmod(file, member.mode)
     for name, value in member.attributes.items():
         try:

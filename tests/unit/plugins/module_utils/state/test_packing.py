@@ -126,7 +126,7 @@ def imported(archive: Path, aside: Path) -> None:
 def test_v5_owners_and_modes_come_back_whatever_new_files_get(data: Path, tmp_path: Path, mask: int) -> None:
     """A new file has a part of its mode at once: what is above it, or the module's process, may ask for another."""
     for owner in (0, 1234):
-        for mode in (0, 0o400, 0o644, 0o666, 0o755, 0o1777, 0o2644, 0o2755, 0o4755, 0o6777):
+        for mode in (0, 0o400, 0o644, 0o666, 0o700, 0o755, 0o1777, 0o2644, 0o2700, 0o2755, 0o4755, 0o6777):
             for path in (data / f"file{owner}-{mode:o}", data / f"directory{owner}-{mode:o}"):
                 path.touch() if path.name.startswith("file") else path.mkdir()
                 os.chown(path, owner, owner)
@@ -134,6 +134,8 @@ def test_v5_owners_and_modes_come_back_whatever_new_files_get(data: Path, tmp_pa
     before = {path.name: shown(path) for path in data.iterdir()}
     packed(data, tmp_path / "archive")
     os.setxattr(tmp_path, INHERITED, ACCESS_LIST)
+    os.chown(tmp_path, -1, 5678)
+    tmp_path.chmod(0o2700)  # a directory in a set-group-ID one is one, too, and has its group
     former = os.umask(mask)
     try:
         imported(tmp_path / "archive", tmp_path / "imported")
