@@ -281,7 +281,7 @@ def test_v5_an_export_replaces_nothing_but_an_archive(filled: Container, tmp_pat
     path = tmp_path / "notes"
     subprocess.run(["sh", "-euc", f"{made_by} {path}"], check=True)
     before = path.read_bytes()
-    with pytest.raises(TargetError, match=f"path: {path} is there, and is no archive of volumes: name another path"):
+    with pytest.raises(TargetError, match=f"path: {path} is there, and is no archive of volumes that is known"):
         export(NAME, path)
     assert path.read_bytes() == before
 

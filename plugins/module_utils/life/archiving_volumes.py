@@ -49,7 +49,7 @@ ALL_WRITTEN = "base: the archive has all files, also those that are as they were
 OTHER_CONTAINER = "it is an archive of the container %r, and not of %r"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = "%s: no space is left to unpack the archive beside the volumes (%s); nothing was changed: make room"
-OTHER_FILE = "path: %s is there, and is no archive of volumes: name another path, or remove it"
+OTHER_FILE = "path: %s is there, and is no archive of volumes that is known here: name another path, or remove it"
 NEEDS_BASE = "path: %s has only what had changed since another archive was made: name that one as `base`"
 NEEDS_NO_BASE = "base: %s is named for nothing: %s has all; leave `base` out"
 
