@@ -39,6 +39,7 @@ WHOLE = "hosts"  # in that of a container which a former version of the collecti
 WITHOUT_STUB = "/run/systemd/resolve/resolv.conf"  # what the host's stub asks, where that is systemd's
 LOCAL = b"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 SIZE_LIMIT = 1 << 24  # bytes of a file
+READ_SIZE = 1 << 16  # of which so many are read at a time: the interpreter takes memory for as many as it asks for
 MOMENT = 1.0  # seconds in which those of others are brought up to date
 SECONDS = 3.0  # in which copies are brought up to date, unless somebody holds them
 HELD = (
@@ -220,7 +221,13 @@ def _read(path: str, flags: int) -> bytes:
             raise LauncherError("%s: is no file, so it cannot be shared with a container" % path)
         if status.st_size > SIZE_LIMIT:
             raise LauncherError("%s: is larger than %d bytes, and is not copied for a container" % (path, SIZE_LIMIT))
-        return os.read(descriptor, SIZE_LIMIT)
+        text = b""
+        while len(text) < SIZE_LIMIT:
+            part = os.read(descriptor, READ_SIZE)
+            if not part:
+                break
+            text += part
+        return text
     finally:
         os.close(descriptor)
 
@@ -235,11 +242,15 @@ def _shown(path: str, content: bytes | None, host_name: str) -> bytes:
 def with_own_name(hosts: bytes, host_name: str) -> bytes:
     """Return the text of hosts(5) with a line for a container's names, for those that it does not have."""
     missing = [host_name] if "." not in host_name else [host_name, host_name.split(".")[0]]
-    for line in hosts.split(b"\n"):
+    place = 0
+    while place < len(hosts):  # not by all lines at once, of which an own text has its names first
+        end = hosts.find(b"\n", place)
+        line = hosts[place:end] if end >= 0 else hosts[place:]
+        place = end + 1 if end >= 0 else len(hosts)
         known = line.partition(b"#")[0].lower().split()[1:]
         missing = [name for name in missing if name.lower().encode() not in known]
         if not missing:
-            return hosts  # in a zone of many containers, far from the end
+            return hosts
     ended = not hosts or hosts.endswith(b"\n")
     return hosts + (b"" if ended else b"\n") + b"127.0.1.1 " + " ".join(missing).encode() + b"\n"
 
