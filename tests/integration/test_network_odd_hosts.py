@@ -9,7 +9,7 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall
+from ansible_collections.unshare.container.plugins.module_utils.host import nft
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life.healing import Healing
 
@@ -124,7 +124,7 @@ def test_n10_names_that_an_interface_of_the_host_has_already(world: World) -> No
 
 
 def test_a_device_of_its_own_needs_no_packet_filter(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firewall, "DIRECTORIES", ())
+    monkeypatch.setattr(nft, "DIRECTORIES", ())
     if world.host.run("ip", "link", "add", "try0", "link", "eth0", "type", "macvlan").returncode:
         pytest.skip("this kernel has no macvlan")
     world.host.ip("link del try0")

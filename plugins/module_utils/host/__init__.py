@@ -24,7 +24,8 @@ What is asked of it first, then what is left on it:
     limits       how much of it a container may take, as it is declared; `held_limits` for one that runs in its unit
     volume_options   how much each of its volumes may hold, as it is declared
     firewall     the rules of its packet filter for containers; `firewall_change` from some to others;
-                 `loaded_rules` for those that the kernel has, `foreign_filters` for what others' rules drop
+                 `loaded_rules` for those that the kernel has, `foreign_filters` for what others' rules drop; `nft` is
+                 the program that loads them
     published    its ports that lead to a container, and the container's name servers, as they are declared
     container_options   options that the modules of one container and of all share
     time_limits  time limits among the options of modules

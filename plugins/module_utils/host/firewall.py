@@ -10,16 +10,13 @@ else of the host's rules is touched. What belongs to one container or port has a
 from __future__ import annotations
 
 import functools
-import os
 
 from ..launcher.addresses import parse_address
-from ..launcher.errors import LauncherError
 from ..launcher.host_settings import setting
 from ..launcher.made_interfaces import MadeInterface
 from ..launcher.network_records import BRIDGE, ROUTED, ZONE
 from ..launcher.wires import link_local
 from ..state.zones import digest
-from .distribution import DEBIAN_PACKAGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +34,6 @@ MOST_FLOWS = 4096
 EARLY = "type filter hook prerouting priority -300"
 # What is published on the loopback is for the host alone: a machine beside it can send packets there as well.
 NOT_OF_LOOPBACK = ["ip daddr 127.0.0.0/8 return", "ip6 daddr ::1 return"]
-OUTPUT_LIMIT = 1 << 24  # bytes of what nft says
-PROGRAM = "nft"
-DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin")
-MISSING = (
-    "network: the program '%s' is missing on this host, which keeps containers apart and leads ports to them: install "
-    "the package %s" % (PROGRAM, DEBIAN_PACKAGES.packet_filter)
-)
 REJECT = "reject with icmpx type admin-prohibited"  # versions of nft(8) before 1.0 need the word `type`
 # What is said between neighbours of IPv6, and about groups (RFC 4861, RFC 3810).
 NEIGHBOURS = (
@@ -363,57 +353,3 @@ def flows_here() -> int:
 def tracks_bridges() -> bool:
     """Return whether the host keeps track of connections that only cross one of its bridges (br_netfilter)."""
     return "1" in [setting("bridge/bridge-nf-call-" + tables) for tables in ("iptables", "ip6tables")]
-
-
-def nft_program() -> str:
-    """Return the path of nft. Raise LauncherError where it is missing."""
-    for directory in DIRECTORIES:
-        path = os.path.join(directory, PROGRAM)
-        if os.access(path, os.X_OK):
-            return path
-    raise LauncherError(MISSING)
-
-
-class Loading:
-    """A transaction of nft(8) that goes on by itself, while its caller does other things.
-
-    Args:
-        text: the commands.
-        held: descriptor of a lock that the program holds until it ends.
-    """
-
-    def __init__(self, text: str, held: int) -> None:
-        path = nft_program()
-        commands, self.said = os.memfd_create("nft-commands"), os.memfd_create("nft-errors")
-        try:
-            data = text.encode()
-            while data:
-                data = data[os.write(commands, data) :]
-            os.lseek(commands, 0, os.SEEK_SET)
-            actions = [
-                (os.POSIX_SPAWN_DUP2, commands, 0),
-                (os.POSIX_SPAWN_DUP2, self.said, 1),
-                (os.POSIX_SPAWN_DUP2, self.said, 2),
-                (os.POSIX_SPAWN_DUP2, held, 3),
-            ]
-            self.pid = os.posix_spawn(path, [path, "-f", "-"], {"LC_ALL": "C"}, file_actions=actions)
-        except BaseException:
-            os.close(self.said)
-            raise
-        finally:
-            os.close(commands)
-
-    def wait(self) -> str:
-        """Wait until it has ended, and return its words, the first time. Raise LauncherError when it has failed."""
-        if not self.pid:
-            return ""
-        pid, self.pid = self.pid, 0
-        try:
-            _pid, status = os.waitpid(pid, 0)
-            text = os.pread(self.said, OUTPUT_LIMIT, 0).decode("utf-8", "replace")
-        finally:
-            os.close(self.said)
-        if status:
-            first = " ".join(text.split())[:400]
-            raise LauncherError("network: nft has not taken the rules of the containers: %s" % (first or status))
-        return text

@@ -20,7 +20,7 @@ from ..state import zones
 from ..state.id_ranges import read_config
 from ..state.network_conflicts import refuse_taken
 from ..state.network_record import NetworkRecord
-from . import firewall
+from . import nft
 
 if TYPE_CHECKING:
     from ..launcher.contract import Specification
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 def absent(host: HostFacts) -> list[str]:
     """Return that the host lacks the program that makes its packet filter. An earlier task may install it."""
-    there = any(host.exists(f"{directory}/{firewall.PROGRAM}") for directory in firewall.DIRECTORIES)
-    return [] if there else [firewall.MISSING]
+    there = any(host.exists(f"{directory}/{nft.PROGRAM}") for directory in nft.DIRECTORIES)
+    return [] if there else [nft.MISSING]
 
 
 def conflicts(name: str, specification: Specification, without: Iterable[str] = ()) -> list[str]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..host import firewall, firewall_change, foreign_filters, loaded_rules
+from ..host import firewall, firewall_change, foreign_filters, loaded_rules, nft
 from ..launcher.errors import LauncherError
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord
@@ -35,7 +35,7 @@ class Rules:
         if commands is None:
             commands = new = rules_of(records)
         self.marks = firewall_change.marks(new)
-        self.loading = firewall.Loading(commands, lock.descriptor)
+        self.loading = nft.Loading(commands, lock.descriptor)
 
     def wait_loaded(self) -> None:
         """Wait until the kernel has them; the program may still be there, as long as that forgets what they replace.
@@ -107,7 +107,7 @@ def warnings_of_filters(chains: str, bridges: list[str]) -> list[str]:
     found = []
     for chain in foreign_filters.dropping(chains):
         with NetworkLock() as lock:
-            known = firewall.Loading(chain.question + "\n", lock.descriptor).wait()
+            known = nft.Loading(chain.question + "\n", lock.descriptor).wait()
         strange = [bridge for bridge in dict.fromkeys(bridges) if bridge not in known]
         if strange:
             found.append(foreign_filters.advice(chain, strange))

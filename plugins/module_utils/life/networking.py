@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ..host import firewall, foreign_filters
+from ..host import foreign_filters, nft
 from ..launcher import network_files, network_options, resolver
 from ..launcher.contract import Mount
 from ..launcher.errors import LauncherError
@@ -66,7 +66,7 @@ class Networking:
         self.warnings: list[str] = []
         self.record: NetworkRecord | None = None
         self.rules: Rules | None = None
-        self.chains: firewall.Loading | None = None
+        self.chains: nft.Loading | None = None
         self.options = network_options.read(container.directory)
         with Netlink() as host:
             others = self._others()
@@ -102,7 +102,7 @@ class Networking:
             zone_names.write_zones(zone_names.zones_of(record), records)
             self.warnings += open_ways(records) + warnings_of_ports(record, host)
             if any(wire.interface.kind == ZONE for wire in self.wires) and foreign_filters.are_there():
-                self.chains = firewall.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
+                self.chains = nft.Loading(foreign_filters.QUESTION + "\n", lock.descriptor)
 
     def mounts(self) -> list[Mount]:
         """Return the mounts of the files with the names of its zones and the servers that it asks for others."""
@@ -180,7 +180,7 @@ def decide(
     if spec.network is None:
         raise LauncherError("container %s: has no network" % name)
     if spec.network.is_filtered:
-        firewall.nft_program()
+        nft.nft_program()
     wires = zones.wire(name, spec.network, config, host, others)
     for wire in wires:
         wire.check(host)

@@ -23,6 +23,7 @@ MODULES = (
     "host/firewall_change",
     "host/foreign_filters",
     "host/loaded_rules",
+    "host/nft",
     "host/reboots",
     "host/unit_by_hand",
     "inside/account",

@@ -1,19 +1,16 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The rules of the host's packet filter, as text made of the records of containers; and its loading."""
+"""The rules of the host's packet filter, as text made of the records of containers."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import subprocess
 import typing as t
-from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change, nft
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.wires import link_local
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
@@ -262,7 +259,7 @@ def test_the_rules_of_a_host_with_containers_of_all_kinds() -> None:
 def test_nft_takes_the_rules() -> None:
     """As far as it reads them: the kernel is not asked, for that needs rights."""
     try:
-        program = firewall.nft_program()
+        program = nft.nft_program()
     except LauncherError:
         pytest.skip("nft is missing here")
     command = [program, "--check", "--file", "-"]
@@ -280,74 +277,3 @@ def test_a_container_has_a_part_of_the_connections_that_the_host_keeps(
 ) -> None:
     monkeypatch.setattr(firewall, "setting", lambda name: setting if name == "netfilter/nf_conntrack_max" else "")
     assert firewall.flows_here() == flows
-
-
-def test_the_first_nft_that_can_be_run_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firewall, "DIRECTORIES", [str(tmp_path / name) for name in ("a", "b", "c")])
-    with pytest.raises(LauncherError, match="install the package nftables"):
-        firewall.nft_program()
-    for name, mode in (("a", 0o644), ("b", 0o755), ("c", 0o755)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "nft").write_text("")
-        (tmp_path / name / "nft").chmod(mode)
-    assert firewall.nft_program() == str(tmp_path / "b/nft")
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the path of a program that is taken for nft."""
-    path = tmp_path / "nft"
-    monkeypatch.setattr(firewall, "nft_program", lambda: str(path))
-    path.touch(0o755)
-    return path
-
-
-def loading(program: Path, script: str, text: str = "table inet unshare\n") -> firewall.Loading:
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    with (program.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return firewall.Loading(text, lock.fileno())
-
-
-def is_held(program: Path) -> bool:
-    with (program.parent / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def test_a_transaction_says_what_nft_says(program: Path) -> None:
-    before = os.listdir("/proc/self/fd")
-    asked = loading(program, 'echo "$@ $LC_ALL"; cat', "x" * 100000)
-    assert asked.wait() == "-f - C\n" + "x" * 100000
-    assert asked.wait() == ""
-    assert len(os.listdir("/proc/self/fd")) == len(before)
-
-
-def test_a_transaction_that_fails_says_why_once(program: Path) -> None:
-    failing = loading(program, "echo 'Error: no' >&2; echo '  such thing'; exit 1")
-    with pytest.raises(LauncherError, match="nft has not taken the rules of the containers: Error: no such thing$"):
-        failing.wait()
-    assert failing.wait() == ""
-    with pytest.raises(LauncherError, match="containers: 256$"):
-        loading(program, "exit 1").wait()
-
-
-def test_a_transaction_holds_the_lock_until_its_end(program: Path) -> None:
-    ends = program.parent / "ends"
-    os.mkfifo(ends)
-    going_on = loading(program, f"cat {ends} > /dev/null")
-    assert is_held(program)
-    ends.write_text("")
-    going_on.wait()
-    assert not is_held(program)
-
-
-def test_a_transaction_that_cannot_begin_leaves_nothing_open(program: Path) -> None:
-    before = os.listdir("/proc/self/fd")
-    program.unlink()
-    with pytest.raises(FileNotFoundError):
-        firewall.Loading("", 0)
-    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -9,7 +9,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.host import firewall, firewall_change, loaded_rules
+from ansible_collections.unshare.container.plugins.module_utils.host import firewall_change, loaded_rules
+from ansible_collections.unshare.container.plugins.module_utils.host import nft as nft_module
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life import network_rules
 from ansible_collections.unshare.container.plugins.module_utils.state import locks
@@ -57,7 +58,7 @@ def nft(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> t.Callable[..., Nft]
 
     def make(there: list[NetworkRecord], living: list[NetworkRecord]) -> Nft:
         made = Nft(there)
-        monkeypatch.setattr(firewall, "Loading", made.load)
+        monkeypatch.setattr(nft_module, "Loading", made.load)
         monkeypatch.setattr(network_rules, "living", lambda: living)
         return made
 
