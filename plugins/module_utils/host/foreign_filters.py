@@ -11,7 +11,7 @@ from __future__ import annotations
 from . import loaded_rules
 
 QUESTION = "list chains"
-"""What is asked of nft(8); the text that it answers with is read here."""
+"""The command that asks nft(8) for the chains of all tables. `dropping` reads the answer."""
 
 OURS = "unshare"
 FIREWALLD = "firewalld"

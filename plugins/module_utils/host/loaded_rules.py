@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel has of the containers' tables, asked by netlink(7): sooner than nft(8) would have begun (N8).
+"""The containers' tables as the kernel has them. The kernel answers by netlink(7) before nft(8) would have begun (N8).
 
 An outline of a table has the number of rules in each of its chains, and that of elements in each of its maps: a rule
 that somebody has deleted is missed there. `firewall_change` makes the same of the commands for a table.

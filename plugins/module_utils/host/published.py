@@ -19,7 +19,7 @@ from ..launcher.network_records import Published
 Ports = List[Published]
 
 NAME_SERVERS = 3
-"""How many name servers the C library asks (resolv.conf(5))."""
+"""The number of name servers that the C library asks (resolv.conf(5))."""
 
 FORMS = 'write "8080:80", "127.0.0.1:8080:80" or "[::1]:8080:80", perhaps with /udp, or {listen: 8080, target: 80}'
 _LISTEN = r"(?:(\[[^\]]+\]|[^:\[\]]+):)?([0-9]{1,9})"

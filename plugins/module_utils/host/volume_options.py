@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What of the option `volumes` belongs to a container and not to its system: how much each volume may hold (V3).
+"""The sizes in the option `volumes`, which belong to a container and not to its system (V3).
 
 This module is pure: both sides use it.
 """
