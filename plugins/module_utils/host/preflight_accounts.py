@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 1 << 22  # bytes of a file of accounts
 ALL_IDS = 1 << 32
-"""The number of ids that are assumed here. The start knows how many the container has, and refuses others."""
+"""The number of ids that is assumed here. The start knows how many the container has."""
 
 
 def contradictions(view: StoreView, specification: Specification, files: dict[str, SystemFile]) -> list[str]:
