@@ -10,10 +10,11 @@ import os
 import subprocess
 import sys
 import typing as t
+from functools import partial
 from pathlib import Path
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.tests.hosts.machine import CommandFailed, Machine, MachineError
-from ansible_collections.unshare.container.tests.hosts.processes import end_with_parent
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,7 +82,7 @@ class Controller:
                 errors="replace",
                 timeout=limit,
                 check=False,
-                preexec_fn=end_with_parent(),
+                preexec_fn=partial(linux.end_with, os.getpid()),
             )
         except subprocess.TimeoutExpired as error:
             printed = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else error.stdout

@@ -13,11 +13,13 @@ import subprocess
 import tempfile
 import typing as t
 import uuid
+from functools import partial
 from pathlib import Path
 
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.tests.hosts.acceleration import Accelerator
 from ansible_collections.unshare.container.tests.hosts.making import READY, Image
-from ansible_collections.unshare.container.tests.hosts.processes import Deadline, end_with_parent, plain
+from ansible_collections.unshare.container.tests.hosts.processes import Deadline, plain
 from ansible_collections.unshare.container.tests.hosts.qemu import Hardware, Qemu, QemuError
 from ansible_collections.unshare.container.tests.hosts.session import LoginError, Session
 
@@ -184,7 +186,7 @@ class Machine:
                 errors="replace",
                 timeout=deadline.seconds + 30,
                 check=False,
-                preexec_fn=end_with_parent(),
+                preexec_fn=partial(linux.end_with, os.getpid()),
             )
         except subprocess.TimeoutExpired as error:
             raise self.failure(MachineError, f"no answer after {error.timeout:.0f} s: {command}") from None

@@ -10,9 +10,10 @@ import hashlib
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
-from ansible_collections.unshare.container.tests.hosts.processes import end_with_parent
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 from ansible_collections.unshare.container.tests.hosts.recipes import Recipe
 
 SIZE = "6G"
@@ -237,7 +238,7 @@ def run(recipe: Recipe, *command: str) -> None:
             errors="replace",
             env={**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
             check=False,
-            preexec_fn=end_with_parent(),
+            preexec_fn=partial(linux.end_with, os.getpid()),
         )
     except FileNotFoundError as error:
         raise ImageError(f"{recipe.name}: {command[0]} is not installed here; run `make host-packages`") from error

@@ -1,32 +1,15 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Programs that never outlive the tests, and how long they are waited for."""
+"""How long programs are waited for, and what they say."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
-import typing as t
-
-from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
 
 OF_TERMINALS = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_a-z]|[()][0-9A-B])|[\x1b\r]")
 """What moves the cursor or colours text."""
-
-
-def end_with_parent() -> t.Callable[[], None]:
-    """Return what a child calls before it executes a program that is to be killed when the calling thread ends."""
-    parent = os.getpid()
-
-    def prepare() -> None:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it has ended in between, and nobody tells
-            os._exit(1)
-
-    return prepare
 
 
 class Deadline:

@@ -15,8 +15,10 @@ import signal
 import socket
 import subprocess
 import typing as t
+from functools import partial
 
-from ansible_collections.unshare.container.tests.hosts.processes import Deadline, end_with_parent
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux
+from ansible_collections.unshare.container.tests.hosts.processes import Deadline
 
 PROGRAM = "qemu-system-x86_64"
 FORWARDED = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s")
@@ -95,7 +97,7 @@ class Qemu:
                     stderr=hardware.console,
                     pass_fds=inherited,
                     process_group=0,  # whoever interrupts the tests has them take the machine away
-                    preexec_fn=end_with_parent(),
+                    preexec_fn=partial(linux.end_with, os.getpid()),
                 )
             except FileNotFoundError as error:
                 self._monitor.close()

@@ -120,6 +120,25 @@ def test_v4_it_goes_on_when_who_froze_it_was_killed(machine: Machine, number: in
         assert not is_noted(machine)
 
 
+def test_v4_it_goes_on_when_who_froze_it_was_killed_before_the_guard_ran(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all processors are busy a child's first instruction may come after its parent's end."""
+    real = Frozen._be_guard
+
+    def late(frozen: Frozen, parent: int, read: int, hierarchy: int) -> t.NoReturn:
+        pinned = os.pidfd_open(parent)
+        select.select([pinned], [], [])
+        real(frozen, parent, read, hierarchy)
+
+    monkeypatch.setattr(Frozen, "_be_guard", late)
+    with frozen_elsewhere(machine) as run:
+        run.kill()
+        run.end()
+    await_thawed(machine)
+    await_counting(machine)
+
+
 @pytest.mark.parametrize("state", ["started", "stopped"])
 def test_v4_it_goes_on_by_the_next_run_when_all_were_killed(machine: Machine, state: str) -> None:
     with frozen_elsewhere(machine) as run:

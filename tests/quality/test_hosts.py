@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from ansible_collections.unshare.container.tests.hosts import acceleration, imag
 from ansible_collections.unshare.container.tests.hosts.acceleration import EMULATION, KVM, Accelerator
 from ansible_collections.unshare.container.tests.hosts.images import Images
 from ansible_collections.unshare.container.tests.hosts.making import ImageError
-from ansible_collections.unshare.container.tests.hosts.processes import Deadline, end_with_parent, plain
+from ansible_collections.unshare.container.tests.hosts.processes import Deadline, plain
 from ansible_collections.unshare.container.tests.hosts.qemu import Hardware
 from ansible_collections.unshare.container.tests.hosts.recipes import RECIPES, Recipe, chosen
 from ansible_collections.unshare.container.tests.integration.playbooks import Run
@@ -207,34 +205,6 @@ def test_a_machine_has_one_port_on_the_loopback_and_no_other_way_out() -> None:
         {"user", "id=network", "restrict=on", "ipv6=off", "hostfwd=tcp:127.0.0.1:0-:22"}
     ]
     assert "-nodefaults" in options
-
-
-def test_a_program_ends_with_the_process_that_has_started_it() -> None:
-    sleeper = (
-        "import subprocess, sys, os; from ansible_collections.unshare.container.tests.hosts import processes as p\n"
-    )
-    sleeper += "print(subprocess.Popen(['sleep', 'infinity'], preexec_fn=p.end_with_parent()).pid, flush=True)\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", f"{sleeper}sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    child = os.pidfd_open(int(parent.stdout.readline()))
-    parent.kill()
-    parent.communicate()
-    assert select.select([child], [], [], 10)[0]
-    os.close(child)
-
-
-def test_a_program_whose_parent_has_ended_before_is_not_executed() -> None:
-    prepare = end_with_parent()
-    child = os.fork()
-    if child == 0:
-        grandchild = os.fork()
-        if grandchild == 0:
-            prepare()  # its parent is not the one that has called end_with_parent()
-            os._exit(0)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
 
 
 def test_deadlines_and_consoles() -> None:

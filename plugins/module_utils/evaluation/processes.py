@@ -87,7 +87,7 @@ class Processes:
 
     def _build(self, report: int, go: int) -> NoReturn:
         try:
-            self._die_with_caller()
+            linux.end_with(self.caller)
             os.chdir("/")
             self._take_place()
             ids_read, ids_write = os.pipe()
@@ -114,11 +114,6 @@ class Processes:
             os._exit(1)
         os._exit(0)
 
-    def _die_with_caller(self) -> None:
-        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != self.caller:
-            os._exit(1)
-
     def _take_place(self) -> None:
         """Enter a private mount namespace, as the id that mounts are to belong to."""
         if self.view is not None:
@@ -137,7 +132,7 @@ class Processes:
             os.setresgid(-1, gid, -1)
             os.setresuid(-1, uid, -1)
             # What belongs to the command's id is made by this process, and dies with it when the caller does.
-            self._die_with_caller()
+            linux.end_with(self.caller)
 
     def _make_tree(self, view: View, first: int, report: int, ready: int) -> None:
         null = kernel.open_null() if self.ids.privileged else None

@@ -85,9 +85,10 @@ def user_namespace(text: str = MAP) -> Iterator[int]:
     :raises OSError: none can be made.
     """
     ready, told = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_namespace(told)
+        _be_namespace(parent, told)
     os.close(told)
     try:
         if os.read(ready, 1) != b"1":
@@ -104,10 +105,10 @@ def user_namespace(text: str = MAP) -> Iterator[int]:
         os.waitpid(child, 0)
 
 
-def _be_namespace(told: int) -> None:
+def _be_namespace(parent: int, told: int) -> None:
     """Hold a user namespace of its own, until it is killed."""
     try:
-        linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
+        linux.end_with(parent)
         linux.unshare(linux.CLONE_NEWUSER)
         os.write(told, b"1")
         select.select([], [], [])

@@ -297,9 +297,7 @@ def _serve(
         reply, control, *streams = own
         # Those of the terminal's process group are the parent's to heed.
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-        linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        linux.end_with(parent)
         os.chdir("/")
         _keep_in_place({*own, *keep})
         try:

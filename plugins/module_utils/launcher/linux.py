@@ -10,6 +10,7 @@ process with several threads must not wait here. Whole numbers go as C ints, wid
 
 from __future__ import annotations
 
+import _signal
 import ctypes
 import fcntl
 import os
@@ -238,6 +239,17 @@ def parent_death_signal() -> int:
     result = libc.prctl(PR_GET_PDEATHSIG, ctypes.byref(number), _ZERO, _ZERO, _ZERO)
     result_of(result, "prctl(PR_GET_PDEATHSIG)")
     return number.value
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; end at once when that has ended already.
+
+    Args:
+        parent: the parent's PID, which it has found out itself: a child that asks who its parent is may be too late.
+    """
+    prctl(PR_SET_PDEATHSIG, _signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def get_limit(pid: int, number: int) -> tuple[int, int]:

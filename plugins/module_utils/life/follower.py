@@ -13,7 +13,7 @@ import os
 from ..launcher import linux, network_files, watch
 from ..launcher.descriptors import close_all_but, occupy_streams
 from ..launcher.errors import LauncherError
-from ..launcher.process import HEEDED, KILL, Process
+from ..launcher.process import HEEDED, Process
 from ..launcher.targets import NETWORK_FILES
 
 TYPE_CHECKING = False
@@ -55,13 +55,12 @@ class Follower:
 
 def _be_child(parent: int, run_directory: str, host_name: str) -> NoReturn:
     try:
-        linux.prctl(linux.PR_SET_PDEATHSIG, KILL)
+        linux.end_with(parent)
         close_all_but(set())
         occupy_streams()
         for number in HEEDED:
             _signal.signal(number, _signal.SIG_IGN)  # they ask the container to stop, and it may take its time
-        if os.getppid() == parent:
-            _follow(run_directory, host_name)
+        _follow(run_directory, host_name)
     finally:
         os._exit(0)
 

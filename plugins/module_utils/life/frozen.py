@@ -123,13 +123,14 @@ class Frozen:
 
     def _begin_guard(self, hierarchy: int) -> None:
         """Begin a child that lets the processes go on when this process ends without having done so."""
+        parent = os.getpid()  # for a child that asks who its parent is may do so after the end of that
         read, self._lifeline = os.pipe()
         try:
             former = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
             try:
                 child = os.fork()
                 if child == 0:
-                    self._be_guard(read, hierarchy)
+                    self._be_guard(parent, read, hierarchy)
             finally:
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
             self._guard = Process.pin_child(child)
@@ -139,10 +140,9 @@ class Frozen:
         finally:
             os.close(read)
 
-    def _be_guard(self, read: int, hierarchy: int) -> NoReturn:
+    def _be_guard(self, parent: int, read: int, hierarchy: int) -> NoReturn:
         """Wait for the parent's end, heeding no signal, nor what ends its terminal or its group of processes."""
         try:
-            parent = os.getppid()
             os.setsid()
             close_all_but({read, hierarchy})
             occupy_streams()

@@ -12,10 +12,10 @@ import os
 import queue
 import subprocess
 import threading
+from functools import partial
 from typing import IO, Callable, Iterator, TypeVar, Union
 
 from ..launcher import linux
-from ..launcher.process import KILL
 from .tar_members import TAR_PART
 from .target import TargetError
 
@@ -274,7 +274,7 @@ def _begun(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            preexec_fn=lambda: linux.prctl(linux.PR_SET_PDEATHSIG, KILL),
+            preexec_fn=partial(linux.end_with, os.getpid()),
         )
     except FileNotFoundError:
         raise TargetError("needs the program %s, which this host has not: install it" % command[0]) from None

@@ -16,10 +16,10 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+from functools import partial
 from typing import IO, Any, Callable
 
 from ..launcher import linux
-from ..launcher.process import KILL
 from ..state.target import TargetError
 from . import entries
 from .entries import Refused, TreeEntry, path_in_tree, shown_name
@@ -163,7 +163,7 @@ class Archive:
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=self._said,
-                preexec_fn=lambda: linux.prctl(linux.PR_SET_PDEATHSIG, KILL),
+                preexec_fn=partial(linux.end_with, os.getpid()),
             )
         except FileNotFoundError:
             raise TargetError(f"{self.place}: needs the program {command[0]}: install the package {package}") from None

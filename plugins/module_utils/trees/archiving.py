@@ -14,13 +14,13 @@ import os
 import stat
 import subprocess
 import tarfile
+from functools import partial
 from typing import IO, Any
 
 from ..launcher import linux
 from ..launcher.errors import LauncherError
 from ..launcher.kinds import ContractError
 from ..launcher.paths import read_text, remove_tree, write_atomically
-from ..launcher.process import KILL
 from ..state.target import Layout, TargetError, exclusive, explain
 from ..state.tree_records import TreeArchive, parsed, record_text
 from ..state.trees import ARCHIVED, LIMIT, Trees
@@ -131,7 +131,7 @@ def _write(top: int, file: IO[bytes], command: tuple[str, ...]) -> None:
             command,
             stdin=subprocess.PIPE,
             stdout=file,
-            preexec_fn=lambda: linux.prctl(linux.PR_SET_PDEATHSIG, KILL),
+            preexec_fn=partial(linux.end_with, os.getpid()),
         )
     except FileNotFoundError:
         raise TargetError(f"needs the program {command[0]}, which this host has not: install it") from None

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from functools import partial
 from typing import IO
 
 from ..launcher import linux
-from ..launcher.process import KILL
 from ..state.target import TargetError
 
 APART = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--")
@@ -42,7 +42,7 @@ def run_apart(
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 env={**os.environ, **environment},
-                preexec_fn=lambda: linux.prctl(linux.PR_SET_PDEATHSIG, KILL),
+                preexec_fn=partial(linux.end_with, os.getpid()),
             )
         except FileNotFoundError:
             raise TargetError(f"{what}: needs the program unshare: install the package util-linux") from None
