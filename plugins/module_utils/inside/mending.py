@@ -109,6 +109,7 @@ class _Visitor:
         linux.unshare(linux.CLONE_NEWNS)
         mount_calls.make_private("/")
         host = mount_table.read()
+        mounted = mount_table.Mounted(host)
         tree = self._open_tree()
         done: list[str] = []
         warnings: list[str] = []
@@ -118,7 +119,7 @@ class _Visitor:
             try:
                 source, owner = _source(record)
                 if source is not None and self._has(record, source):
-                    below = mapped.below(host, record.source)
+                    below = mapped.below(mounted, record.source)
                     done.append(mapped.Mapped(record, source[0], below, disk or owner).line())
                     continue
                 attempt.mount(record)
@@ -183,4 +184,4 @@ def _source(record: Mount) -> tuple[Shown | None, Ids]:
 
 
 def _shown(descriptor: int) -> Shown:
-    return mapped.identity_of(descriptor), os.fstatvfs(descriptor).f_flag & FLAGS
+    return mapped.identity_of(os.fstat(descriptor)), os.fstatvfs(descriptor).f_flag & FLAGS

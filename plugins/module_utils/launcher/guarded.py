@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 
-from . import devices, lookup, mount_table
+from . import devices, linux, lookup, mount_table
 from .errors import LauncherError
 from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
 from .paths import (
@@ -23,7 +23,6 @@ from .paths import (
     RUNTIME_UNIT_DIRECTORY,
     STATE_DIRECTORY,
     UNIT_DIRECTORY,
-    read_text,
 )
 from .targets import is_below, plain_path
 
@@ -92,6 +91,10 @@ class GuardedHost:
         runs: what it runs, as `RUNS` has it.
         secret: those of them in which secrets lie.
         table: the mounts, where they have been read before.
+
+    Attributes:
+        mounts: the mounts.
+        mounted: the same, by where they are.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class GuardedHost:
         self.runs = runs
         self.secret = secret
         self.mounts = mount_table.read() if table is None else table
+        self.mounted = mount_table.Mounted(self.mounts)
         self._by_number = {mount.number: mount for mount in self.mounts}
         self._places: dict[str, Reach] = {}
 
@@ -207,10 +211,8 @@ class GuardedHost:
         """Return all places that can be reached from a directory, including mounts below it."""
         reach: Reach = {}
         path = self._add_open(reach, source, "", True)
-        beginning = path.rstrip("/") + "/"
-        for mount in self.mounts:
-            if mount.point.startswith(beginning) and mount.point != path:
-                self._add(reach, mount, mount.part, True)
+        for mount in self.mounted.of(path):
+            self._add(reach, mount, mount.part, True)
         return reach
 
     def _reach_of_file_system(self, record: Mount, device: str, paths: list[str]) -> Reach:
@@ -262,11 +264,7 @@ class GuardedHost:
 
     def _add_open(self, reach: Reach, descriptor: int, rest: str, written: bool) -> str:
         """Add the places of `rest` below an open file; return that file's path."""
-        number = ""
-        for line in read_text("/proc/self/fdinfo/%d" % descriptor).split("\n"):
-            if line.startswith("mnt_id:"):
-                number = line.partition(":")[2].strip()
-        mount = self._by_number.get(int(number)) if number else None
+        mount = self._by_number.get(linux.mount_table_number(descriptor))
         path = os.readlink("/proc/self/fd/%d" % descriptor)
         if mount is None or not is_below(path, mount.point):
             # The root of a chroot(2) need not be a mount point, and then nothing is said of its mount.

@@ -70,8 +70,8 @@ AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
 STATX_ATTR_MOUNT_ROOT = 0x2000
-STATX_MOUNT = 0x5000  # STATX_MNT_ID, Linux 5.8, and STATX_MNT_ID_UNIQUE where there is that
-
+STATX_MNT_ID = 0x1000  # Linux 5.8
+STATX_MNT_ID_UNIQUE = 0x4000  # Linux 6.8; it counts where a kernel has both
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_IN_ROOT = 0x10
@@ -283,14 +283,19 @@ def mount_number(descriptor: int) -> int:
     return ctypes.c_uint64.from_buffer(_statx(descriptor), 144).value
 
 
+def mount_table_number(descriptor: int) -> int:
+    """Return the id of the mount that an open file lies in, as mountinfo has it (statx(2), Linux 5.8); 0 before."""
+    return ctypes.c_uint64.from_buffer(_statx(descriptor, STATX_MNT_ID), 144).value
+
+
 def is_root_of_mount(descriptor: int) -> bool:
     """Return whether a descriptor names the root of a mount, a file or a directory (statx(2), Linux 5.8)."""
     return bool(ctypes.c_uint64.from_buffer(_statx(descriptor), 8).value & STATX_ATTR_MOUNT_ROOT)
 
 
-def _statx(descriptor: int) -> ctypes.Array[ctypes.c_char]:
+def _statx(descriptor: int, wanted: int = STATX_MNT_ID | STATX_MNT_ID_UNIQUE) -> ctypes.Array[ctypes.c_char]:
     status, number = _Status(), number_here(_STATX, "statx")
-    result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, STATX_MOUNT, status), "statx(%d)", descriptor)
+    result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, wanted, status), "statx(%d)", descriptor)
     return status
 
 

@@ -20,6 +20,7 @@ from . import linux
 RESOLVE = linux.RESOLVE_IN_ROOT | linux.RESOLVE_NO_MAGICLINKS
 LINKS_LIMIT = 40  # of one path, as in the kernel
 LEADS_OUT = "a symbolic link on the way leads out of the mapping that it is in; remove it, or name its target"
+TAKEN = "has become the mount point of something else while it was made"
 DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -152,8 +153,18 @@ def open_made(directory: int, name: str, flags: int) -> int:
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     if linux.mount_number(descriptor) != linux.mount_number(directory):
         os.close(descriptor)
-        raise OSError(errno.EXDEV, "has become the mount point of something else while it was made", name)
+        raise OSError(errno.EXDEV, TAKEN, name)
     return descriptor
+
+
+def open_made_on_host(directory: int, name: str) -> int:
+    """Open what has just been made under a name, as `open_made` does with `O_PATH`; the kernel looks at the mount."""
+    try:
+        return linux.openat2(directory, name, os.O_PATH | os.O_NOFOLLOW, linux.RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise OSError(errno.EXDEV, TAKEN, name) from None
+        raise
 
 
 def _open(directory: int, name: str, flags: int, path: str, mode: int = 0) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FILE = "mapped"  # in the container's runtime directory
 AUTOMOUNT = "autofs"
 ABSENT = "-"
+ESCAPED = {ord(character): code for code, character in mount_table.ESCAPES}
 NONE = (None, None, None, None)  # the ids of a mapping that says nothing of its owner
 MISSING = "%s: does not exist on the host, so %s is left out"
 MISSING_REQUIRED = "%s: the source of the mapping to %s does not exist"
@@ -56,13 +57,7 @@ class Mapped:
             words.append(":".join(ABSENT if number is None else "%d" % number for number in ids))
         for point, mounted in sorted(self.below.items()):
             words += [point, mounted]
-        return " ".join(map(_escape, words))
-
-
-def _escape(word: str) -> str:
-    for code, character in reversed(mount_table.ESCAPES):
-        word = word.replace(character, code)
-    return word
+        return " ".join([word.translate(ESCAPED) for word in words])
 
 
 def parse(text: str) -> list[Mapped]:
@@ -100,27 +95,27 @@ def _ids(word: str) -> tuple[int | None, ...] | None:
     return tuple(None if number == ABSENT else int(number) for number in numbers)
 
 
-def identity_of(descriptor: int) -> str:
-    """Return which file a descriptor names, as long as somebody has it open or mounted."""
-    status = os.fstat(descriptor)
+def identity_of(status: os.stat_result) -> str:
+    """Return which file has this status (stat(2)), as long as somebody has it open or mounted."""
     return "%d:%d" % (status.st_dev, status.st_ino)
 
 
-def below(table: list[mount_table.MountTableEntry], source: str, apart_from: str = "") -> Below:
+def below(mounted: mount_table.Mounted, source: str, apart_from: str = "") -> Below:
     """Return what is mounted below a path, the topmost at each point.
 
     What an automounter mounts comes and goes, and is left out.
 
     Args:
+        mounted: the mounts of the host.
         apart_from: a directory of which nothing counts.
     """
     place = plain_path(source)
-    automatic = [mount.point for mount in table if mount.kind == AUTOMOUNT and is_below(mount.point, place)]
+    those = mounted.of(place)
+    if not those:
+        return {}
+    automatic = [mount.point for mount in mounted.mounts if mount.kind == AUTOMOUNT and is_below(mount.point, place)]
     found = {}
-    beginning = place.rstrip("/") + "/"
-    for mount in table:
-        if mount.point == place or not mount.point.startswith(beginning):
-            continue
+    for mount in those:
         if (apart_from and is_below(mount.point, apart_from)) or any(is_below(mount.point, at) for at in automatic):
             continue
         found[mount.point] = "%s %s" % (mount.device, mount.part)

@@ -127,6 +127,27 @@ class Ways:
             beside = self._on.get(next_one.number, {})
 
 
+class Mounted:
+    """What is mounted below paths, for who asks for many: one takes a look at the path alone.
+
+    Args:
+        mounts: the mounts, in the order of the table.
+    """
+
+    def __init__(self, mounts: list[MountTableEntry]) -> None:
+        self.mounts = mounts
+        self._by_directory: dict[str, list[MountTableEntry]] = {}
+        for mount in mounts:
+            directory = mount.point
+            while len(directory) > 1:
+                directory = directory[: directory.rfind("/")] or "/"
+                self._by_directory.setdefault(directory, []).append(mount)
+
+    def of(self, path: str) -> list[MountTableEntry]:
+        """Return the mounts below a path, an absolute and plain one, in the order of the table. None is at it."""
+        return self._by_directory.get(path, [])
+
+
 def way(mounts: list[MountTableEntry], path: str) -> list[MountTableEntry]:
     """Return the way of one path (`Ways`)."""
     return Ways(mounts).of(path)

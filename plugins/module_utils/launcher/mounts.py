@@ -177,8 +177,8 @@ class Tree:
             else:
                 flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 os.close(os.open(name, flags, 0o644, dir_fd=parent_descriptor))
-            # By its name, for somebody in the same directory may have put a link in its place.
-            return lookup.open_made(parent_descriptor, name, os.O_PATH)
+            # By its name, for somebody in the same directory may have put a link, or a mount point, in its place.
+            return lookup.open_made_on_host(parent_descriptor, name)
         except FileExistsError as error:
             message = "%s: is a symbolic link to nothing, so nothing can be mounted there" % path
             raise LauncherError(message) from error
@@ -234,11 +234,14 @@ def open_source(path: str, follow: bool, trusted: str = "/") -> int:
     Unless `follow`, a symbolic link on the way is an error. A source may lie in some container's writable storage,
     where it could become a link to anywhere between two starts. Only the way to `trusted`, a directory, may hold a
     link.
+
+    Args:
+        path: absolute.
     """
     if follow:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
-    if not (path + "/").startswith(trusted.rstrip("/") + "/"):
-        trusted = "/"
+    if trusted == "/" or not (path + "/").startswith(trusted + "/"):
+        return open_unlinked(linux.AT_FDCWD, path, path)
     directory = os.open(trusted, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         return open_unlinked(directory, path[len(trusted) :].lstrip("/") or ".", path)

@@ -92,6 +92,7 @@ class Records:
         self.disk: tuple[int, int] | None = None
         self.strictly = reachable.strictly_for(plan.spec)
         self._mounts = table
+        self._of_others: list[str] | None = None
         self._host: guarded.GuardedHost | None = None
         self._served: list[str] = []
 
@@ -145,14 +146,15 @@ class Records:
             return False  # all of the host depends on it
         if self.network is not None and network_files.is_followed(record):
             return False
-        foreign = [mount.point for mount in self._table() if mount.kind not in mounts.OWN]
-        return any(is_below(device, point) for point in foreign)
+        return any(is_below(device, point) for point in self._foreign())
 
-    def _table(self) -> list[mount_table.MountTableEntry]:
-        """Return what the host has mounted, as it was when this began."""
-        if self._mounts is None:
-            self._mounts = mount_table.read()
-        return self._mounts
+    def _foreign(self) -> list[str]:
+        """Return where the host has mounted what something else than the kernel may have to answer for."""
+        if self._of_others is None:
+            if self._mounts is None:
+                self._mounts = mount_table.read()
+            self._of_others = [mount.point for mount in self._mounts if mount.kind not in mounts.OWN]
+        return self._of_others
 
     def _mount(self, record: Mount) -> None:
         """Mount a record. Where a failure is allowed, add a warning instead; a refusal is an error in any case."""
@@ -249,7 +251,8 @@ class Records:
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, error)) from error
         try:
-            reason = refusal_of_source(os.fstat(source).st_mode)
+            status = os.fstat(source)
+            reason = refusal_of_source(status.st_mode)
             if reason:
                 raise LauncherError("%s: cannot bind %s there: it %s" % (point, path, reason))
             attributes = mounts.attributes(record.flags)
@@ -265,24 +268,25 @@ class Records:
                 attributes |= mount_calls.MOUNT_ATTR_NOSUID
                 self._warn(reachable.check_bind(self._runs(), source, path, point, self.strictly))
             record = mapping_ids.with_own_ids(record, self.owners)
-            ids = self._ids_of(record, source)
+            ids = self._ids_of(record, source, status)
             if record.volume is not None:
                 self._warn(ownership.give_volume(source, record.volume, self.owners))
             self.attach_bind(source, point, attributes, path, record, ids)
             if writable or mapping_ids.has_owner(record):
                 self._warn(self._foreign_file(source, path, record, ids))
             if path != self.plan.spec.store.source:
-                self._note(record, mapped.identity_of(source), ids.disk)
+                self._note(record, mapped.identity_of(status), ids.disk)
         except OSError as error:
             raise LauncherError("%s: cannot bind %s there: %s" % (point, path, _reason(error))) from error
         finally:
             os.close(source)
 
-    def _ids_of(self, record: Mount, source: int) -> MappingIds:
+    def _ids_of(self, record: Mount, source: int, status: os.stat_result) -> MappingIds:
         """Return the ids of a mapping. An empty directory of root's is given to whom it should belong inside.
 
         Args:
             record: the mapping, with the ids of this container.
+            status: of its source (stat(2)).
         """
         count = self.identity.count
         for number in (record.uid, record.gid):
@@ -290,7 +294,6 @@ class Records:
                 raise LauncherError(
                     "`owner` and `group` of the mapping: the container has the ids 0 to %d" % (count - 1)
                 )
-        status = os.fstat(source)
         disk = self.disk or (status.st_uid, status.st_gid)
         refusal = mapping_ids.refusal(record, disk)
         if refusal:
@@ -322,7 +325,7 @@ class Records:
     def _note(self, record: Mount, identity: str, disk: tuple[int, int] | None = None) -> None:
         """Note what is at the source of a mapping of the host's; the launcher's own are nobody's to replace."""
         if not record.is_own:
-            below = mapped.below(self._table(), record.source, self.plan.staging) if identity else {}
+            below = mapped.below(self._runs().mounted, record.source, self.plan.staging) if identity else {}
             self.mapped.append(mapped.Mapped(record, identity, below, disk).line())
 
     def _copy_on_host(self, path: str) -> int:

@@ -69,9 +69,9 @@ class Healing:
             self.warnings.append(str(error))
         self._look_at_network()
         if self._known:
-            table = mount_table.read()
+            mounted = mount_table.Mounted(mount_table.read())
             for known in self._known:
-                self._look(known, table)
+                self._look(known, mounted)
 
     def _look_at_network(self) -> None:
         if os.path.exists(os.path.join(self.container.run_directory, NETWORK_FILE)):
@@ -83,11 +83,11 @@ class Healing:
             except (LauncherError, OSError) as error:
                 self.warnings.append(str(error))
 
-    def _look(self, known: Mapped, table: list[mount_table.MountTableEntry]) -> None:
+    def _look(self, known: Mapped, mounted: mount_table.Mounted) -> None:
         record = known.record
         source, point = plain_path(record.source), record.mount_point
         try:
-            identity = _identity(source, table, self._deadline - time.monotonic())
+            identity = _identity(source, mounted.mounts, self._deadline - time.monotonic())
         except TimeoutError:
             self.warnings.append(SILENT % source)
             return
@@ -102,7 +102,7 @@ class Healing:
         elif identity != known.identity:
             self.warnings.append((REPLACED if identity else GONE) % (source, point))
         else:
-            self._look_below(known, mapped.below(table, source))
+            self._look_below(known, mapped.below(mounted, source))
 
     def _look_below(self, known: Mapped, now: mapped.Below) -> None:
         record = known.record
@@ -154,7 +154,7 @@ class Healing:
             if record is known.record:
                 known.identity, known.below, known.disk = found.identity, found.below, found.disk
             else:
-                table = mapped.below(mount_table.read(), known.record.source)
+                table = mapped.below(mount_table.Mounted(mount_table.read()), known.record.source)
                 known.below.update({at: on for at, on in table.items() if is_below(at, record.source)})
         write_atomically(self.path, "".join(known.line() + "\n" for known in self._known))
         return healed
@@ -188,7 +188,7 @@ def _identity(source: str, table: list[mount_table.MountTableEntry], seconds: fl
         except FileNotFoundError:
             return ""
         try:
-            return mapped.identity_of(descriptor)
+            return mapped.identity_of(os.fstat(descriptor))
         finally:
             os.close(descriptor)
 

@@ -76,7 +76,8 @@ def places_of(guard: guarded.GuardedHost, path: str, place: str, known: Noted) -
     except OSError:
         return []  # it is missing, or a link has come there: what is mounted is elsewhere
     try:
-        if known.get(path, mapped.identity_of(source)) == mapped.identity_of(source):
+        identity = mapped.identity_of(os.fstat(source))
+        if known.get(path, identity) == identity:
             return guard.places(source)
         return []
     finally:
@@ -89,13 +90,13 @@ def identities_above(source: int) -> list[str]:
     What another container has mounted is known by these: it may have been renamed since.
     """
     here = os.readlink("/proc/self/fd/%d" % source)
-    found = [mapped.identity_of(source)]
+    found = [mapped.identity_of(os.fstat(source))]
     while here != "/":
         here = os.path.dirname(here)
         try:
             directory = linux.openat2(linux.AT_FDCWD, here, os.O_PATH, linux.RESOLVE_NO_SYMLINKS)
         except OSError:
             break  # it was moved meanwhile
-        found.append(mapped.identity_of(directory))
+        found.append(mapped.identity_of(os.fstat(directory)))
         os.close(directory)
     return found

@@ -72,8 +72,9 @@ def test_v2_a_damaged_note_is_left_out(ids: str) -> None:
 def test_cases_b5_what_is_mounted_below() -> None:
     """The topmost at each point; nothing beside, nothing of an automounter, nothing of the launcher's own."""
     table = mount_table.parse(TABLE)
-    assert mapped.below(table, "/srv//", "/srv/run/web") == {"/srv/a b": "8:3 /", "/srv/a b/c": "8:5 /"}
-    assert mapped.below(table, "/srv/a b") == {"/srv/a b/c": "8:5 /"}
-    assert mapped.below(table, "/srv/auto") == {}
-    assert mapped.below(table, "/srv/a b/c") == {}
+    mounted = mount_table.Mounted(table)
+    assert mapped.below(mounted, "/srv//", "/srv/run/web") == {"/srv/a b": "8:3 /", "/srv/a b/c": "8:5 /"}
+    assert mapped.below(mounted, "/srv/a b") == {"/srv/a b/c": "8:5 /"}
+    assert mapped.below(mounted, "/srv/auto") == {}
+    assert mapped.below(mounted, "/srv/a b/c") == {}
     assert [entry.shared for entry in table][:4] == [True, False, True, False]
