@@ -30,6 +30,14 @@ def has_interface(name: str) -> bool:
     return os.path.isdir(os.path.join(SETTINGS, "ipv4/conf", name))
 
 
+def interfaces() -> set[str]:
+    """Return the names of all interfaces, asked for as by `has_interface`; empty where the kernel has no IPv4."""
+    try:
+        return set(os.listdir(os.path.join(SETTINGS, "ipv4/conf")))
+    except OSError:
+        return set()
+
+
 def setting(name: str) -> str:
     """Return a setting of this process's network namespace (sysctl(8), with slashes); empty where there is none."""
     try:

@@ -124,27 +124,33 @@ def _refresh(
 ) -> list[str]:
     """Do the work of `refresh`, in a process of its own: one that is held keeps others from being held as well."""
     try:
-        fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_EX)
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return []  # the container has just ended
-    changed = []
-    for path in paths:
-        copy = os.path.join(directory, os.path.basename(path))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return [path for path in paths if _refresh_one(directory, path, host_name, check, zones)]
+    finally:
+        os.close(lock)
+
+
+def _refresh_one(directory: str, path: str, host_name: str, check: bool, zones: ZoneLines) -> bool:
+    """Bring one copy up to date. Return whether it was not."""
+    copy = os.path.join(directory, os.path.basename(path))
+    try:
+        former = _read(copy, os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False  # not shared with this container
+    content = _wanted(path, os.path.dirname(directory), zones)
+    shown = b"" if content is None else _shown(path, content, host_name)
+    if content is None or shown == former:
+        return False
+    if not check:
         try:
-            former = _read(copy, os.O_NOFOLLOW)
+            _write(copy, shown)
         except FileNotFoundError:
-            continue  # not shared with this container
-        content = _wanted(path, os.path.dirname(directory), zones)
-        shown = b"" if content is None else _shown(path, content, host_name)
-        if content is None or shown == former:
-            continue
-        if not check:
-            try:
-                _write(copy, shown)
-            except FileNotFoundError:
-                continue  # the container has just ended
-        changed.append(path)
-    return changed
+            return False  # the container has just ended
+    return True
 
 
 def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = NETWORK_FILES) -> None:

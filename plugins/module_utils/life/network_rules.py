@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from ..host import firewall, firewall_change, foreign_filters, loaded_rules, nft
 from ..launcher.errors import LauncherError
+from ..launcher.host_settings import interfaces
 from ..state.locks import NetworkLock
 from ..state.network_record import NetworkRecord
 
 
 def living() -> list[NetworkRecord]:
     """Return the records of the containers of this network namespace that run, or are being started."""
-    return [record for record in NetworkRecord.all_here() if record.is_alive()]
+    records, there = NetworkRecord.all_here(), interfaces()
+    return [record for record in records if record.is_alive(there)]
 
 
 class Rules:

@@ -117,19 +117,22 @@ class NetworkRecord:
         """Remove the record."""
         remove_file(os.path.join(self.directory, NETWORK_FILE))
 
-    def is_alive(self) -> bool:
+    def is_alive(self, there: set[str] | None = None) -> bool:
         """Return whether the container has an interface on the host, or is just being started.
 
         One that has none there, such as on a device, lives as long as its first process runs.
+
+        Args:
+            there: names of interfaces that the host has, as far as they are known.
         """
         names = [interface.host_name for interface in self.interfaces if interface.host_name]
-        if any(map(has_interface, names)):
+        if there and not there.isdisjoint(names):
             return True
         process = Process.find(self.launcher[0], self.launcher[1])
         if process is None and not names:
             process = RecordedContainer(self.container).process()
         if process is None:
-            return False
+            return any(map(has_interface, names))  # it may have come before the process ended
         process.close()
         return True
 

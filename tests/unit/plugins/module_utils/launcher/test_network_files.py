@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import time
 import typing as t
@@ -229,3 +230,23 @@ def test_who_comes_at_the_same_time_waits_for_the_other(tmp_path: Path, etc: Pat
     os.close(directory)
     assert refresh(tmp_path) == ["/etc/hosts"]
     os.waitpid(child, 0)
+
+
+def test_n6_more_copies_than_a_process_may_have_files_open_are_brought_up_to_date_by_one(
+    tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    etc.joinpath("hosts").write_text("192.0.2.1 new\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/proc/self/fd")) + 16
+    containers = [(str(tmp_path / str(number)), NAME) for number in range(2 * few)]
+    for directory, _name in containers:
+        Path(directory, network_files.DIRECTORY).mkdir(parents=True)
+        Path(directory, network_files.DIRECTORY, "hosts").write_text("192.0.2.1 old\n")
+    monkeypatch.setattr(network_files, "refresh", lambda *_given, **_more: pytest.fail("one process each"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        network_files.refresh_several(containers, (network_files.HOSTS,))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for directory, _name in containers:
+        assert Path(directory, network_files.DIRECTORY, "hosts").read_text().startswith("192.0.2.1 new\n")
