@@ -156,25 +156,44 @@ def _refresh_one(directory: str, path: str, host_name: str, check: bool, zones: 
 def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = NETWORK_FILES) -> None:
     """Bring the copies of some files of several running containers up to date, each given as for `refresh`.
 
-    One process does it for all. When somebody holds it, the others get one each, and what stays held is left so.
+    One process does it for all. When it takes long, another one goes on behind those that are done, and leaves out one
+    at which nothing was done meanwhile: somebody holds that, and what is held is left so.
     """
+    left = containers
+    seconds = MOMENT / 2
+    while left:
+        done = _refresh_first(left, paths, seconds)
+        left = left[done or 1 :]
+        seconds = MOMENT / 4
+
+
+def _refresh_first(containers: list[tuple[str, str]], paths: tuple[str, ...], seconds: float) -> int:
+    """Do the work of `refresh_several`, as far as one process comes. Return how many containers are done."""
+    read, write = os.pipe()
 
     def work() -> None:
         zones = ZoneLines()
         for run_directory, host_name in containers:
             directory = os.path.join(run_directory, DIRECTORY)
-            if os.path.isdir(directory):
-                _refresh(directory, host_name, False, zones, paths)
+            try:
+                if os.path.isdir(directory):
+                    _refresh(directory, host_name, False, zones, paths)
+            except (LauncherError, OSError):
+                pass  # the next run for the container says why
+            os.write(write, b".")
 
     try:
-        if containers:
-            in_child(work, MOMENT / 2, keep=())
+        in_child(work, seconds, keep=(write,))
     except (TimeoutError, LauncherError):
-        for run_directory, host_name in containers:
-            try:
-                refresh(run_directory, host_name, seconds=MOMENT / 4)
-            except LauncherError:
-                pass  # who holds its copies has old ones
+        os.set_blocking(read, False)  # a process that is held has the other end
+        try:
+            return len(os.read(read, len(containers)))
+        except BlockingIOError:
+            return 0
+    finally:
+        os.close(read)
+        os.close(write)
+    return len(containers)
 
 
 def _wanted(path: str, run_directory: str, zones: ZoneLines) -> bytes | None:

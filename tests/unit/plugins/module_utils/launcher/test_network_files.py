@@ -232,21 +232,65 @@ def test_who_comes_at_the_same_time_waits_for_the_other(tmp_path: Path, etc: Pat
     os.waitpid(child, 0)
 
 
+def made(tmp_path: Path, count: int) -> list[tuple[str, str]]:
+    """Make copies of /etc/hosts for some containers, which are older than the host's file."""
+    containers = [(str(tmp_path / str(number)), NAME) for number in range(count)]
+    for directory, _name in containers:
+        Path(directory, network_files.DIRECTORY).mkdir(parents=True)
+        Path(directory, network_files.DIRECTORY, "hosts").write_text("192.0.2.1 old\n")
+    return containers
+
+
+def told(containers: list[tuple[str, str]]) -> list[bool]:
+    """Return which copies have what the host's file has now."""
+    files = [Path(directory, network_files.DIRECTORY, "hosts") for directory, _name in containers]
+    return [file.read_text().startswith("192.0.2.1 new\n") for file in files]
+
+
 def test_n6_more_copies_than_a_process_may_have_files_open_are_brought_up_to_date_by_one(
     tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     etc.joinpath("hosts").write_text("192.0.2.1 new\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = len(os.listdir("/proc/self/fd")) + 16
-    containers = [(str(tmp_path / str(number)), NAME) for number in range(2 * few)]
-    for directory, _name in containers:
-        Path(directory, network_files.DIRECTORY).mkdir(parents=True)
-        Path(directory, network_files.DIRECTORY, "hosts").write_text("192.0.2.1 old\n")
-    monkeypatch.setattr(network_files, "refresh", lambda *_given, **_more: pytest.fail("one process each"))
+    containers = made(tmp_path, 2 * few)
+    monkeypatch.setattr(network_files, "MOMENT", 40.0)
+    began = time.monotonic()
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
     try:
         network_files.refresh_several(containers, (network_files.HOSTS,))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    for directory, _name in containers:
-        assert Path(directory, network_files.DIRECTORY, "hosts").read_text().startswith("192.0.2.1 new\n")
+    assert all(told(containers))
+    assert time.monotonic() - began < 20, "not at the second attempt"
+
+
+@pytest.mark.parametrize("held", [(0,), (3,), (9,), (0, 1, 5, 9), ()])
+def test_n6_who_holds_its_copy_keeps_no_other_from_the_names(
+    tmp_path: Path, etc: Path, monkeypatch: pytest.MonkeyPatch, held: tuple[int, ...]
+) -> None:
+    """However many hold theirs, and however long a process needs for a few."""
+    etc.joinpath("hosts").write_text("192.0.2.1 new\n")
+    containers = made(tmp_path, 10)
+    known = network_files._write
+    monkeypatch.setattr(network_files, "MOMENT", 0.8)
+
+    def write(path: str, *arguments: t.Any) -> None:
+        if int(Path(path).parents[1].name) in held:
+            signal.pause()
+        time.sleep(0.06)  # of a busy machine, on which all ten take longer than one process has
+        known(path, *arguments)
+
+    monkeypatch.setattr(network_files, "_write", write)
+    network_files.refresh_several(containers, (network_files.HOSTS,))
+    assert told(containers) == [number not in held for number in range(10)]
+
+
+def test_n6_a_copy_that_cannot_be_written_keeps_no_other_from_the_names(tmp_path: Path, etc: Path) -> None:
+    etc.joinpath("hosts").write_text("192.0.2.1 new\n")
+    containers = made(tmp_path, 3)
+    copy = Path(containers[1][0], network_files.DIRECTORY, "hosts")
+    copy.unlink()
+    copy.symlink_to("elsewhere")
+    network_files.refresh_several(containers, (network_files.HOSTS,))
+    assert told([containers[0], containers[2]]) == [True, True]
