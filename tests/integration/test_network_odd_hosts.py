@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import nft
@@ -133,3 +134,23 @@ def test_a_device_of_its_own_needs_no_packet_filter(world: World, monkeypatch: p
     with pytest.raises(LauncherError, match="install the package nftables"):
         Guest(NAME, world, "device", zone("one")).start()
     Guest(NAME, world, "device", zone("one")).destroy()
+
+
+def test_a_bridge_that_has_all_its_ports_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No container of a zone is its 1,024th; a bridge of the administrator's stands for the zone's here."""
+    full = network_hosts.Namespace(f"{world.host.name}-full")
+    guest = Guest(NAME, world, "late", {"bridge": "br6", "addresses": ["192.0.2.40/24"]})
+    try:
+        full.make("link add br6 type bridge", "link set br6 up")
+        full.ip(*(f"link add p{n} master br6 type veth peer name q{n}" for n in range(512)))
+        full.ip(*(f"link set q{n} master br6" for n in range(511)))
+        monkeypatch.setattr(world, "host", full)
+        with pytest.raises(LauncherError, match="network: bridge br6: has 1,023 interfaces, and Linux gives a bridge"):
+            guest.start()
+        assert not Path("/run/unshare", guest.name).exists()
+        full.ip("link del p0")  # and q0 with it
+        guest.start()
+        assert guest.output("cat", "/sys/class/net/eth0/operstate") == "up\n"
+    finally:
+        guest.destroy()
+        full.remove()

@@ -24,7 +24,7 @@ from .errors import LauncherError
 from .host_settings import distrust, has_ipv6, set_setting
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
-from .network_records import BRIDGE
+from .network_records import BRIDGE, ZONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ LOOPBACK_METRIC = 4096
 NAME_OF_ANOTHER = (
     "network: zone %s: its bridge is to be known as %s, which is a name of the host's interface %s: take it from that "
     "(ip link property del)"
+)
+BRIDGE_FULL = (
+    "network: %s %s: has 1,023 interfaces, and Linux gives a bridge no more: stop a container there, or declare "
+    "another one for this container"
 )
 LINK_LOCAL = 0xFE80 << 112
 # What is decided for an interface on its host.
@@ -240,7 +244,13 @@ class OnBridge(Wire):
         # A bridge has the least mtu of its ports, and one of the administrator's keeps its own.
         own = max(mtu, usual) if self.interface.kind == BRIDGE else mtu
         name = self.interface.name
-        host.add_pair(self.host_name, name, namespace, self.host_mac, self.mac, (own, mtu), master)
+        try:
+            host.add_pair(self.host_name, name, namespace, self.host_mac, self.mac, (own, mtu), master)
+        except OSError as error:
+            if error.errno != errno.EXFULL:
+                raise
+            place = "zone" if self.interface.kind == ZONE else "bridge"
+            raise LauncherError(BRIDGE_FULL % (place, self.interface.parent)) from error
         link = host.link(self.host_name)
         if link is None:
             raise LauncherError("network: the interface %s has vanished" % self.host_name)
