@@ -16,7 +16,7 @@ SHARED = ("plugin_utils", "module_utils")
 """The directories, beside each other, whose files are loaded so. Ansible loads the plugins themselves."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _in_directory(directory: str) -> machinery.FileFinder:
     return machinery.FileFinder(directory, (machinery.SourceFileLoader, machinery.SOURCE_SUFFIXES))
 
