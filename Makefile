@@ -11,6 +11,7 @@ COLLECTION := .collections/ansible_collections/unshare/container
 BUILD := $(CURDIR)/.build
 OLDEST := .cache/ansible-2.18
 PLOTS := .cache/plots
+FLEET_PEERS := .cache/fleet-peers
 SIDE_BY_SIDE = $(BIN)/python -m ansible_collections.unshare.container.tests.side_by_side $(PROCESSES:%=--processes=%)
 
 INVENTORY ?= examples/inventory
@@ -123,7 +124,7 @@ benchmark-roots: $(VENV)/development $(COLLECTION) test-tree benchmark-packages 
 benchmark-plots: $(PLOTS)/installed $(COLLECTION) ## draw the plots of docs/plots from the results that are there
 	$(PLOTS)/bin/python -m ansible_collections.unshare.container.tests.benchmarks.plots $(BENCHMARK_ARGS)
 
-benchmark-fleet: $(VENV)/development $(COLLECTION) test-packages ## measure what a fleet costs its controller (as root)
+benchmark-fleet: $(VENV)/development $(COLLECTION) $(FLEET_PEERS)/installed test-packages ## measure what a fleet costs its controller, beside peers (as root)
 	$(BIN)/python -m ansible_collections.unshare.container.tests.benchmarks.fleet $(BENCHMARK_ARGS)
 
 mutation: $(VENV)/development $(COLLECTION) ## change the sources and count what the unit tests notice (SAMPLE=100: of each room)
@@ -222,6 +223,12 @@ $(OLDEST)/installed: requirements/ansible-2.18.txt | $(BIN)/pip
 $(PLOTS)/installed: requirements/plots.txt requirements/constraints.txt | $(BIN)/pip
 	$(BIN)/python -m venv --clear $(PLOTS)
 	$(PLOTS)/bin/pip install --quiet -r $< -c requirements/constraints.txt
+	touch $@
+
+# pyinfra, and Mitogen's strategy for the Ansible of .venv, which are not to change what that has.
+$(FLEET_PEERS)/installed: requirements/fleet-peers.txt | $(BIN)/pip
+	$(BIN)/python -m venv --clear $(FLEET_PEERS)
+	$(FLEET_PEERS)/bin/pip install --quiet -r $<
 	touch $@
 
 # Debian's python3 lacks what makes a virtual environment until python3-venv is there.

@@ -71,6 +71,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib
+import importlib.machinery
 import io
 import json
 import os
@@ -83,6 +84,7 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils import basic
+from ansible.module_utils.basic import AnsibleModule  # by such a line Mitogen tells a module in Python from a script
 
 DIRECTORY = Path("/run/unshare.code")
 ROOMS = ("modules", "module_utils")
@@ -101,7 +103,7 @@ DAMAGED = (AttributeError, EOFError, ImportError, NameError, OSError, SyntaxErro
 """What the import of a damaged file raises, among other causes."""
 
 
-class KeptCodeModule(basic.AnsibleModule):
+class KeptCodeModule(AnsibleModule):
     """The module. The one that it runs says what the host's log is to have: arguments may hold secrets."""
 
     def log(self, msg: t.Any, log_args: t.Any = None) -> None:
@@ -178,6 +180,17 @@ def keep(digest: str, archive: str) -> None:
             remove_version(former)
 
 
+@contextlib.contextmanager
+def files_first() -> t.Iterator[None]:
+    """Find modules among files before other finders are asked: that of Mitogen would take them from the controller."""
+    before = sys.meta_path[:]
+    sys.meta_path.insert(0, importlib.machinery.PathFinder)
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = before
+
+
 def main_of(name: str, directory: Path) -> Main:
     """Return what runs a module of the collection; it is imported from the code in a directory, with all that it needs.
 
@@ -192,7 +205,8 @@ def main_of(name: str, directory: Path) -> Main:
         del sys.modules[known]  # of a damaged version, which was tried before
     importlib.invalidate_caches()
     sys.dont_write_bytecode = False
-    found: Main = importlib.import_module(f"{modules.__name__}.{name}").main
+    with files_first():
+        found: Main = importlib.import_module(f"{modules.__name__}.{name}").main
     return found
 
 

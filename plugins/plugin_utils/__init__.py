@@ -49,9 +49,20 @@ The parts of Ansible's plugins:
     rollout, rollout_page   the journal of a rollout, and its page; `rollout_variables` checks those of the
                  playbook
     kept_code    the code of modules, as hosts keep it
+    compiled     the code of all of these, which Ansible would compile in every run
     run_files    files by which the workers of a run share what one of them has made
     shipping     trees on their way to hosts; `tree_archives` knows the archives that they come from, and `taking` takes
                  those from hosts
     container_listing, entering, local_command, ssh_ways   containers as hosts: which there are, tasks in them, and
                  how SSH leads to them
 """
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import SourceFileLoader
+
+from .compiled import CompiledCode
+
+if __spec__ and not isinstance(__spec__.loader, SourceFileLoader):  # but that of Ansible
+    sys.meta_path.insert(0, CompiledCode(__spec__.name.rpartition(".")[0]))

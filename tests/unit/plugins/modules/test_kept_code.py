@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -141,6 +143,34 @@ def test_what_is_no_digest_names_no_directory(host: Host, tmp_path: Path, digest
     assert (mine / "x").is_dir()
     assert host.kept.is_dir()
     assert "module: " in host.run(archive=False, module="../x")["msg"]
+
+
+def test_finders_of_others_are_not_asked_for_the_code_and_stay(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """Mitogen has one that is asked first, and takes the files of collections from the controller."""
+    asked = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+            asked.append(name)
+
+    host.run(archive=True)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    monkeypatch.setattr(sys, "path", [str(host.kept), *sys.path])
+    before = sys.meta_path[:]
+    with kept_code.files_first():
+        assert importlib.import_module("module_utils.trees").__file__ == str(
+            host.kept / "module_utils/trees/__init__.py"
+        )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "module_utils"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert asked == []
+    assert sys.meta_path == before
+
+
+def test_mitogen_takes_the_module_for_one_in_python() -> None:
+    """It runs what has no such line as a script, and such a script finds nothing of Ansible on the host."""
+    assert re.search(r"^from ansible\.module_utils\.", Path(kept_code.__file__).read_text(), re.MULTILINE)
 
 
 def test_other_code_than_was_announced_is_not_kept(host: Host) -> None:

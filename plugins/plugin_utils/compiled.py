@@ -1,0 +1,42 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The code of the controller's side, as Python keeps it compiled.
+
+Ansible's loader of collections compiles every file in every run, which took the larger part of a second. So the files
+that plugins share are loaded as Python loads any others: compiled once, and anew when a file has changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+from importlib import machinery
+
+SHARED = ("plugin_utils", "module_utils")
+"""The directories, beside each other, whose files are loaded so. Ansible loads the plugins themselves."""
+
+
+@functools.cache
+def _in_directory(directory: str) -> machinery.FileFinder:
+    return machinery.FileFinder(directory, (machinery.SourceFileLoader, machinery.SOURCE_SUFFIXES))
+
+
+class CompiledCode:
+    """A finder of the modules below SHARED.
+
+    :param plugins: the package that has them.
+    """
+
+    def __init__(self, plugins: str) -> None:
+        self._prefixes = tuple(f"{plugins}.{name}." for name in SHARED)
+
+    def find_spec(
+        self, name: str, path: t.Sequence[str] | None = None, target: object = None
+    ) -> machinery.ModuleSpec | None:
+        """Return where a module is, as Python asks every finder."""
+        if name.startswith(self._prefixes):
+            for directory in path or ():
+                found = _in_directory(directory).find_spec(name)
+                if found:
+                    return found
+        return None
