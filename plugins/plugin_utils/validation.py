@@ -50,8 +50,10 @@ def plain(value: t.Any, path: str, _open: tuple[int, ...] = ()) -> t.Any:
         text = str.__str__(value)
         if text.startswith(_OMITTED):
             raise DeclarationError(path, _OMIT)
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise DeclarationError(path, "holds a character that cannot be written as UTF-8")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DeclarationError(path, "holds a character that cannot be written as UTF-8") from None
         return text
     if isinstance(value, int):
         return int.__int__(value)

@@ -9,6 +9,7 @@ in the same way.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pkgutil
 
@@ -157,8 +158,11 @@ MODULES = (
 )
 
 
+@functools.lru_cache(maxsize=None)
 def sources() -> dict[str, str]:
     """Return the text of every file of the library by its path, from wherever this was imported (a zip file, too).
+
+    They are read once by a process. Callers change nothing in what they get.
 
     :raises ImportError: when one cannot be read.
     """
