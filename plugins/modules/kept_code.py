@@ -180,11 +180,28 @@ def keep(digest: str, archive: str) -> None:
             remove_version(former)
 
 
+class FilesFirst:
+    """A finder of the modules below a package among files.
+
+    :param package: whose modules it finds.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._prefix = package + "."
+
+    def find_spec(self, name: str, path: t.Any = None, target: t.Any = None) -> t.Any:
+        """Return where a module is, as Python asks every finder."""
+        return importlib.machinery.PathFinder.find_spec(name, path, target) if name.startswith(self._prefix) else None
+
+
 @contextlib.contextmanager
-def files_first() -> t.Iterator[None]:
-    """Find modules among files before other finders are asked: that of Mitogen would take them from the controller."""
+def files_first(package: str) -> t.Iterator[None]:
+    """Find the modules below a package among files before other finders are asked.
+
+    That of Mitogen would take them from the controller.
+    """
     before = sys.meta_path[:]
-    sys.meta_path.insert(0, importlib.machinery.PathFinder)
+    sys.meta_path.insert(0, t.cast(t.Any, FilesFirst(package)))
     try:
         yield
     finally:
@@ -205,7 +222,7 @@ def main_of(name: str, directory: Path) -> Main:
         del sys.modules[known]  # of a damaged version, which was tried before
     importlib.invalidate_caches()
     sys.dont_write_bytecode = False
-    with files_first():
+    with files_first(plugins.__name__):
         found: Main = importlib.import_module(f"{modules.__name__}.{name}").main
     return found
 

@@ -59,10 +59,6 @@ The parts of Ansible's plugins:
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import SourceFileLoader
+from .compiled import keep_compiled
 
-from .compiled import CompiledCode
-
-if __spec__ and not isinstance(__spec__.loader, SourceFileLoader):  # but that of Ansible
-    sys.meta_path.insert(0, CompiledCode(__spec__.name.rpartition(".")[0]))
+keep_compiled(__name__.rpartition(".")[0])

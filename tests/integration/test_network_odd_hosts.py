@@ -145,7 +145,9 @@ def test_a_bridge_that_has_all_its_ports_is_named(world: World, monkeypatch: pyt
         full.ip(*(f"link add p{n} master br6 type veth peer name q{n}" for n in range(512)))
         full.ip(*(f"link set q{n} master br6" for n in range(511)))
         monkeypatch.setattr(world, "host", full)
-        with pytest.raises(LauncherError, match="network: bridge br6: has 1,023 interfaces, and Linux gives a bridge"):
+        with pytest.raises(
+            LauncherError, match="network: bridge br6: has 1,023 interfaces, and Linux gives a bridge no more: free one"
+        ):
             guest.start()
         assert not Path("/run/unshare", guest.name).exists()
         full.ip("link del p0")  # and q0 with it

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Iterable
 
 from ..launcher.errors import LauncherError
+from ..launcher.host_settings import interfaces
 from ..launcher.netlink import Netlink
 from ..launcher.network_records import PHYSICAL
 from ..launcher.paths import STATE_DIRECTORY
@@ -45,7 +46,8 @@ def conflicts(name: str, specification: Specification, without: Iterable[str] = 
     with Netlink() as host:
         try:
             others = [record for record in NetworkRecord.all_here() if record.container not in going]
-            others = [record for record in others if record.is_alive()]
+            there = interfaces()
+            others = [record for record in others if record.is_alive(there)]
             wires = zones.wire(name, specification.network, config, host, others, going)
         except LauncherError as error:
             return [str(error)]

@@ -31,7 +31,7 @@ def has_interface(name: str) -> bool:
 
 
 def interfaces() -> set[str]:
-    """Return the names of all interfaces, asked for as by `has_interface`; empty where the kernel has no IPv4."""
+    """Return the names of all interfaces, and `all` and `default`, as `has_interface` asks; empty without IPv4."""
     try:
         return set(os.listdir(os.path.join(SETTINGS, "ipv4/conf")))
     except OSError:

@@ -69,6 +69,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
+AT_STATX_DONT_SYNC = 0x4000  # no file system is asked for what only the kernel is to say
 STATX_ATTR_MOUNT_ROOT = 0x2000
 STATX_MNT_ID = 0x1000  # Linux 5.8
 STATX_MNT_ID_UNIQUE = 0x4000  # Linux 6.8; it counts where a kernel has both
@@ -295,7 +296,9 @@ def is_root_of_mount(descriptor: int) -> bool:
 
 def _statx(descriptor: int, wanted: int = STATX_MNT_ID | STATX_MNT_ID_UNIQUE) -> ctypes.Array[ctypes.c_char]:
     status, number = _Status(), number_here(_STATX, "statx")
-    result_of(syscall(number, descriptor, b"", AT_EMPTY_PATH, wanted, status), "statx(%d)", descriptor)
+    result_of(
+        syscall(number, descriptor, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, status), "statx(%d)", descriptor
+    )
     return status
 
 

@@ -145,7 +145,7 @@ def open_confined(root: int, path: str, flags: int) -> tuple[int, bool]:
 
 
 def open_made(directory: int, name: str, flags: int) -> int:
-    """Open what has just been made under a name. With `O_PATH` in `flags` it may turn out to be a link.
+    """Open what has just been made under a name, without openat2(2), which is refused in a container.
 
     Raises:
         OSError: as open(2) says; `EXDEV` where something is mounted: a mount point that was moved to this name.
@@ -158,7 +158,11 @@ def open_made(directory: int, name: str, flags: int) -> int:
 
 
 def open_made_on_host(directory: int, name: str) -> int:
-    """Open what has just been made under a name, as `open_made` does with `O_PATH`; the kernel looks at the mount."""
+    """Return a descriptor (`O_PATH`) of what has just been made under a name, by openat2(2). It may be a link by now.
+
+    Raises:
+        OSError: as `open_made`.
+    """
     try:
         return linux.openat2(directory, name, os.O_PATH | os.O_NOFOLLOW, linux.RESOLVE_NO_XDEV)
     except OSError as error:

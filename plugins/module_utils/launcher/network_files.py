@@ -157,7 +157,7 @@ def refresh_several(containers: list[tuple[str, str]], paths: tuple[str, ...] = 
     """Bring the copies of some files of several running containers up to date, each given as for `refresh`.
 
     One process does it for all. When it takes long, another one goes on behind those that are done, and leaves out one
-    at which nothing was done meanwhile: somebody holds that, and what is held is left so.
+    with which it comes to no end in its time: somebody holds that copy, as a rule.
     """
     left = containers
     seconds = MOMENT / 2
@@ -185,7 +185,7 @@ def _refresh_first(containers: list[tuple[str, str]], paths: tuple[str, ...], se
     try:
         in_child(work, seconds, keep=(write,))
     except (TimeoutError, LauncherError):
-        os.set_blocking(read, False)  # a process that is held has the other end
+        os.set_blocking(read, False)  # the other end is open still
         try:
             return len(os.read(read, len(containers)))
         except BlockingIOError:

@@ -151,8 +151,7 @@ class Records:
     def _foreign(self) -> list[str]:
         """Return where the host has mounted what something else than the kernel may have to answer for."""
         if self._of_others is None:
-            if self._mounts is None:
-                self._mounts = mount_table.read()
+            self._mounts = mount_table.read() if self._mounts is None else self._mounts
             self._of_others = [mount.point for mount in self._mounts if mount.kind not in mounts.OWN]
         return self._of_others
 
@@ -200,7 +199,7 @@ class Records:
             raise LauncherError(message) from error
 
     def _runs(self) -> guarded.GuardedHost:
-        """Return what this host runs. It is looked up once, when something is to be mounted that may hold it."""
+        """Return what this host runs, and has mounted. It is looked up once, for the first record that needs it."""
         if self._host is None:
             python = guarded.interpreter(self.plan.spec.python)
             self._host = guarded.GuardedHost(dict(guarded.RUNS, **python), table=self._mounts)
@@ -282,11 +281,9 @@ class Records:
             os.close(source)
 
     def _ids_of(self, record: Mount, source: int, status: os.stat_result) -> MappingIds:
-        """Return the ids of a mapping. An empty directory of root's is given to whom it should belong inside.
+        """Return the ids of a mapping, which has those of this container; `status` is its source's (stat(2)).
 
-        Args:
-            record: the mapping, with the ids of this container.
-            status: of its source (stat(2)).
+        An empty directory of root's is given to whom it should belong inside.
         """
         count = self.identity.count
         for number in (record.uid, record.gid):

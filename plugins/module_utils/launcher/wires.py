@@ -39,10 +39,7 @@ NAME_OF_ANOTHER = (
     "network: zone %s: its bridge is to be known as %s, which is a name of the host's interface %s: take it from that "
     "(ip link property del)"
 )
-BRIDGE_FULL = (
-    "network: %s %s: has 1,023 interfaces, and Linux gives a bridge no more: stop a container there, or declare "
-    "another one for this container"
-)
+BRIDGE_FULL = "network: %s %s: has 1,023 interfaces, and Linux gives a bridge no more: free one, or declare another %s"
 LINK_LOCAL = 0xFE80 << 112
 # What is decided for an interface on its host.
 DECIDED = (
@@ -250,7 +247,7 @@ class OnBridge(Wire):
             if error.errno != errno.EXFULL:
                 raise
             place = "zone" if self.interface.kind == ZONE else "bridge"
-            raise LauncherError(BRIDGE_FULL % (place, self.interface.parent)) from error
+            raise LauncherError(BRIDGE_FULL % (place, self.interface.parent, place)) from error
         link = host.link(self.host_name)
         if link is None:
             raise LauncherError("network: the interface %s has vanished" % self.host_name)

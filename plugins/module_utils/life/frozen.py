@@ -123,7 +123,7 @@ class Frozen:
 
     def _begin_guard(self, hierarchy: int) -> None:
         """Begin a child that lets the processes go on when this process ends without having done so."""
-        parent = os.getpid()  # for a child that asks who its parent is may do so after the end of that
+        parent = os.getpid()  # for the child, which may run for the first time after the end of this process
         read, self._lifeline = os.pipe()
         try:
             former = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())

@@ -100,9 +100,17 @@ def test_n9_who_has_neither_an_interface_nor_a_launcher_has_ended(
     }
     record = NetworkRecord("web", {"interfaces": interfaces, "launcher": who[launcher]})
     monkeypatch.setattr(network_record, "has_interface", lambda name: name in links)
-    found = Process.find(os.getpid(), own) if launcher.endswith("container runs") else None
-    monkeypatch.setattr(network_record.RecordedContainer, "process", lambda _self: found)
-    assert record.is_alive() is alive
+    runs = launcher.endswith("container runs")
+    process = (lambda _self: Process.find(os.getpid(), own)) if runs else (lambda _self: None)
+    monkeypatch.setattr(network_record.RecordedContainer, "process", process)
+    for there in (None, set(), {"another", *links}):
+        assert record.is_alive(there) is alive
+
+
+def test_n9_an_interface_that_came_after_the_list_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = NetworkRecord("web", {"interfaces": [PORT], "launcher": [0x7FFFFFFF, 1]})
+    monkeypatch.setattr(network_record, "has_interface", lambda _name: True)
+    assert record.is_alive({"lo"})
 
 
 def test_a_record_is_read_again_when_it_is_another_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
