@@ -74,6 +74,8 @@ ONLY_CHECKED = {
     ("tests/benchmarks/README.md", "make benchmark-plots BENCHMARK_ARGS"): DRAWS,
     ("tests/benchmarks/README.md", "make benchmark-roots"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-roots BENCHMARK_ARGS"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-fleet"): LONG,
+    ("tests/benchmarks/README.md", "make benchmark-fleet BENCHMARK_ARGS"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-scale"): LONG,
     ("tests/benchmarks/README.md", "make benchmark-scale BENCHMARK_ARGS"): LONG,
     ("tests/mutation/README.md", "make mutation"): LONG,
