@@ -10,10 +10,12 @@ interfaces, and ends with the first process in it.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
 import shlex
+import socket
 import subprocess
 import tempfile
 import time
@@ -178,7 +180,7 @@ class Fleet:
         self.hosts: list[FleetHost] = []
 
     def __enter__(self) -> Fleet:
-        self.octet, self.cgroup = _take_place()
+        self.octet, self.cgroup, self.place = _take_place()
         self.temporary = tempfile.TemporaryDirectory(prefix="uf-", dir="/tmp")
         self.directory = Path(self.temporary.name)
         self.key = self.directory / "key"
@@ -202,8 +204,6 @@ class Fleet:
 
     def _await(self, host: FleetHost) -> None:
         """Wait until its sshd answers."""
-        import socket
-
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -223,6 +223,7 @@ class Fleet:
             host.destroy()
             subprocess.run(["ip", "link", "delete", host.link], capture_output=True, timeout=60)
         _remove_groups(self.cgroup)
+        os.close(self.place)
         self.temporary.cleanup()
 
     def variables(self) -> dict[str, t.Any]:
@@ -267,15 +268,30 @@ _octets = itertools.cycle(range(100, 200))
 """The kernel takes a network apart when it likes, so the next fleet does not use the names of the last one."""
 
 
-def _take_place() -> tuple[int, Path]:
-    """Reserve a number from 100 to 199 that no other fleet of this machine has; return it and its control group."""
+def _take_place() -> tuple[int, Path, int]:
+    """Reserve a number from 100 to 199 that no other fleet of this machine has.
+
+    Who has a number holds a lock on its control group. What a fleet has left there that was killed is removed.
+
+    Returns:
+        The number, its control group, and the descriptor that holds the lock.
+    """
     for octet in itertools.islice(_octets, 100):
         group = Path(hierarchy(), f"unshare-fleet-{octet}")
+        group.mkdir(exist_ok=True)
         try:
-            group.mkdir()
-        except FileExistsError:
-            continue
-        return octet, group
+            place = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # another fleet has just ended there
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(place), group.stat()):
+                for left in filter(Path.is_dir, group.iterdir()):
+                    _remove_groups(left)
+                return octet, group, place
+        except OSError:
+            pass  # another fleet has it, or has just ended there, or processes are left that do not end
+        os.close(place)
     raise AssertionError("100 fleets are there already")
 
 

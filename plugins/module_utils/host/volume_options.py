@@ -20,7 +20,7 @@ LEAST = 16 << 20
 GRAIN = 1 << 16
 """Bytes: file systems count in blocks of so many at most, and a limit is read back as they count."""
 WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-"""What templates leave of true and false."""
+"""The words that templates write for true and false, with their values."""
 
 
 class GivenSize(NamedTuple):

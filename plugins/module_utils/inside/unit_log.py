@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd says of units in its early log, by unit.
+"""The reader of systemd's early log in a container, which finds the lines about each unit.
 
 The log is the container's own word. So this host bounds it itself, whatever reads it inside, and goes through it once:
 the time that this takes grows with the length of the log, and not with the number of units, or of lines about each.

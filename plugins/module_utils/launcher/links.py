@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the kernel says of links by netlink(7): messages, and the attributes in them (rtnetlink(7))."""
+"""The reader of the kernel's messages about links, by netlink(7), and of the attributes in them (rtnetlink(7))."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether this process may import modules. In the file tree of a container they would be the container's.
+"""The switch by which a process stops importing modules. In the file tree of a container they would be the container's.
 
 What an import finds there would run with the rights of the host's root. So a process stops importing before its first
 step into a container. The calls that are such a step ask `refuse_to_load`, and fail otherwise.

@@ -128,7 +128,7 @@ class Ways:
 
 
 class Mounted:
-    """What is mounted below paths, for who asks for many: one takes a look at the path alone.
+    """An index of mounts by the directories above them, so that each question for a path is one look-up.
 
     Args:
         mounts: the mounts, in the order of the table.

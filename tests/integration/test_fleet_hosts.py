@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hosts of the tests leave nothing for good: what a fleet has left that was killed, the next one removes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from . import fleet_hosts
+from .fleet_hosts import Fleet, hierarchy
+from .lives import Run
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+NUMBER = 199
+
+
+def test_a_place_is_taken_over_from_a_fleet_that_was_killed_and_from_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Path(hierarchy(), f"unshare-fleet-{NUMBER}")
+    monkeypatch.setattr(fleet_hosts, "_octets", itertools.cycle([NUMBER]))
+    read, write = os.pipe()
+
+    def stay() -> None:
+        with Fleet(1) as fleet:
+            (fleet.hosts[0].cgroup / "unshare").mkdir()
+            os.write(write, os.fsencode(fleet.directory))
+            os.read(other_end, 1)
+
+    other_end, other = os.pipe()
+    run = Run(stay)
+    try:
+        directory = os.fsdecode(os.read(read, 4096))
+        with pytest.raises(AssertionError, match="100 fleets are there already"):
+            Fleet(1).__enter__()
+        run.kill()
+        run.end()
+        assert (group / "1/unshare").is_dir()
+        with Fleet(1) as fleet:
+            assert fleet.hosts[0].inside("true").returncode == 0
+            assert not (group / "1/unshare").exists()
+    finally:
+        for descriptor in (read, write, other_end, other):
+            os.close(descriptor)
+    fleet_hosts.run("rm", "-rf", "--one-file-system", directory)
+    assert not group.exists()
