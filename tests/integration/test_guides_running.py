@@ -107,7 +107,7 @@ SOMETIMES = {
     *("former", "limits.json", "sizes.json", "move.json", "journal", "layer"),
     *("volumes", "volumes.sizing", "volumes.importing", "snapshots"),
     *("cgroup", "network", "starting", "frozen", ".web", "network.json", "names"),
-    *("unshare.ids", "unshare.network", "unshare.names", "unshare.code"),
+    *("unshare.ids", "unshare.network", "unshare.configs", "unshare.names", "unshare.code"),
     *("trees", "*", "web.json", ".received-*", ".archived-*"),
 }
 """What the drawing itself calls conditional, by its last part."""

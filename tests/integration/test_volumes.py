@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import volumes as launcher_volumes
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
-from ansible_collections.unshare.container.plugins.module_utils.state import id_ranges
+from ansible_collections.unshare.container.plugins.module_utils.state import configs
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from .conftest import Host, Machine, MakeMachine, write_system
@@ -195,4 +195,4 @@ def test_v1_a_start_that_fails_leaves_an_empty_volume_that_the_next_one_gives_it
     reach(container, system=system)
     assert Machine(NAME, system).output("stat", "-c", "%U:%G %a", "/srv/data").strip() == "alice:users 755"
     assert (path.stat().st_uid, path.stat().st_mode & 0o7777) == (1234, 0o755)
-    assert id_ranges.read_config(container.directory)
+    assert configs.read_config(container.directory)

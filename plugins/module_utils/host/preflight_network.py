@@ -18,7 +18,7 @@ from ..launcher.netlink import Netlink
 from ..launcher.network_records import PHYSICAL
 from ..launcher.paths import STATE_DIRECTORY
 from ..state import zones
-from ..state.id_ranges import read_config
+from ..state.configs import read_config
 from ..state.network_conflicts import refuse_taken
 from ..state.network_record import NetworkRecord
 from . import nft

@@ -18,6 +18,7 @@ from ..launcher.specification import read_spec
 from ..launcher.stop_signals import signal_number
 from ..launcher.volumes import SIZES_FILE
 from ..launcher.written_paths import paths_written
+from ..state import configs
 from ..state.locks import AllocationLock
 from ..state.record import CLAIM, FROZEN, RecordedContainer, Status, explained
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # All that a container has on the host, in the order of its removal: the ids are given back when nothing bears them any
 # more. Whatever else lies in these directories is somebody's data, perhaps a mapping's, and stays.
-LIMITS_FILE, CONFIG_FILE = "limits.json", "config.json"
+LIMITS_FILE = "limits.json"
 ON_DISK = (
     "current",
     "former",
@@ -45,8 +46,8 @@ ON_DISK = (
     NETWORK_FILE,
     SIZES_FILE + NEW,
     SIZES_FILE,
-    CONFIG_FILE + NEW,
-    CONFIG_FILE,
+    configs.CONFIG_FILE + NEW,
+    configs.CONFIG_FILE,
 )
 _OF_NAMES = ("names", "zones", "nameservers", "hosts")
 _REPLACED = (*_OF_NAMES, NETWORK_FILE, "mapped", "system", "cgroup", CLAIM, FROZEN, "state.json")
@@ -111,7 +112,7 @@ class Container(RecordedContainer):
         if not cleared:
             self.stop(timeout)
         reap_left()
-        remove_file(os.path.join(self.directory, "config.json" + NEW))
+        remove_file(os.path.join(self.directory, configs.CONFIG_FILE + NEW))
         if writes:
             writers.claim(self, system, spec.file_systems, shares)
         try:
@@ -135,7 +136,7 @@ class Container(RecordedContainer):
         from ..state import id_ranges
         from .start import Start
 
-        config = id_ranges.read_config(self.directory)
+        config = configs.read_config(self.directory)
         remembered = dict(config)
         networking = None
         with AllocationLock():
@@ -147,7 +148,8 @@ class Container(RecordedContainer):
 
                 networking = Networking(self, system, spec, config)
             if config != remembered:
-                id_ranges.write_config(self.directory, config)
+                configs.write_config(self.directory, config)
+            configs.keep_configs()
         shared = extra + self._kept_journal(spec)
         said: list[str] = []
         if any(record.volume is not None for record in spec.file_systems):

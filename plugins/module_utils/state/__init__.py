@@ -7,6 +7,7 @@ In the order in which they stand on each other:
     target       where all of it is; the error of the target's side
     locks        who may change it at a time
     renaming     one directory in the place of another
+    configs      what containers keep for life
     id_ranges    which range of ids each container has for life
     record       what was noted of a start, and whether that runs still; `network_record` what a container has of the
                  host's network meanwhile

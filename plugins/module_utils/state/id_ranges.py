@@ -9,12 +9,10 @@ looked at all the same. A container keeps its range for life: files outside its 
 
 from __future__ import annotations
 
-import os
-
-from ..launcher import data
 from ..launcher.errors import LauncherError
 from ..launcher.identity import COUNT, Identity, available
-from ..launcher.paths import STATE_DIRECTORY, make_directory, read_text, write_atomically
+from ..launcher.paths import read_text
+from .configs import configs_of_others
 
 FIRST = 0x70000000
 # The end of that stretch is for single commands (the module eval_container), which keep their ids while they run.
@@ -89,9 +87,7 @@ def _refuse_overlap(base: int, occupied: list[tuple[int, int, str]]) -> None:
 def taken(name: str) -> list[tuple[int, int, str]]:
     """Return the ranges of all other containers, and those of `/etc/subuid` and `/etc/subgid`."""
     ranges = []
-    containers = os.path.join(STATE_DIRECTORY, "containers")
-    for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
-        config = read_config(os.path.join(containers, other)) if other != name else {}
+    for other, config in configs_of_others({name}).items():
         for key in ("uid_base", "uid_base_asked"):
             base = config.get(key)
             if isinstance(base, int):
@@ -102,20 +98,3 @@ def taken(name: str) -> list[tuple[int, int, str]]:
             if len(fields) == 3 and fields[1].isdecimal() and fields[2].isdecimal():
                 ranges.append((int(fields[1]), int(fields[2]), "%s in %s" % (fields[0], file)))
     return ranges
-
-
-def read_config(directory: str) -> dict[str, object]:
-    """Return the remembered settings of the container whose directory this is."""
-    text = read_text(os.path.join(directory, "config.json"))
-    if not text:
-        return {}
-    try:
-        return data.parse(text, directory + "/config.json")
-    except ValueError as error:
-        raise LauncherError("%s; restore it from a backup" % error) from error
-
-
-def write_config(directory: str, config: dict[str, object]) -> None:
-    """Write the settings durably: a lost range would be given to another container, with all files in it."""
-    make_directory(directory, 0o700)
-    write_atomically(os.path.join(directory, "config.json"), data.format_flat(config), durable=True)

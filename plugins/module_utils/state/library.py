@@ -134,6 +134,7 @@ MODULES = (
     "life/service",
     "life/start",
     "state/btrfs_quotas",
+    "state/configs",
     "state/declared_units",
     "state/directory_quota",
     "state/holds",

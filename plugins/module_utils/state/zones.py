@@ -31,9 +31,9 @@ from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
 from ..launcher.network import HOST_OF_ROUTED, WIRES
 from ..launcher.network_records import FILTERED, FOR_DHCP, OUTSIDE_MAC, ROUTED, ZONE
-from ..launcher.paths import STATE_DIRECTORY, read_text
+from ..launcher.paths import read_text
 from ..launcher.wires import Wire, gateway_of
-from .id_ranges import read_config
+from .configs import configs_of_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,12 +100,8 @@ class Zones:
         self.host = host
         self.zones: dict[str, Zone] = {}
         self._host_has: tuple[list[tuple[str, str]], list[tuple[str, Net]]] | None = None
-        containers = os.path.join(STATE_DIRECTORY, "containers")
-        gone = {name, *without}
-        for other in sorted(os.listdir(containers)) if os.path.isdir(containers) else []:
-            if other in gone:
-                continue
-            for key, value in read_config(os.path.join(containers, other)).items():
+        for other, config in configs_of_others({name, *without}).items():
+            for key, value in config.items():
                 if key.startswith(PREFIX):
                     self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
         for record in others:

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import preflight, preflight_network
 from ansible_collections.unshare.container.plugins.module_utils.host.facts import HostFacts
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import NETWORK_FILE
-from ansible_collections.unshare.container.plugins.module_utils.state import network_record, zones
+from ansible_collections.unshare.container.plugins.module_utils.state import configs, network_record, zones
 
 from ..specifications import specification
 
@@ -61,7 +61,7 @@ class Host:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for module in (zones, preflight_network):
+    for module in (configs, preflight_network):
         monkeypatch.setattr(module, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(preflight_network, "Netlink", Host)

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.state import id_ranges
+from ansible_collections.unshare.container.plugins.module_utils.state import configs, id_ranges
 
 COUNT = 65536
 FIRST = 0x70000000
@@ -35,18 +34,16 @@ class HostIds:
         self.available = (4294967295, False)
 
     def read_text(self, path: str) -> str:
-        if path.startswith(str(self.state)):
-            return Path(path).read_text() if Path(path).exists() else ""
         return {"/etc/subuid": self.subordinate, "/etc/subgid": self.groups}[path]
 
     def remember(self, name: str, **config: t.Any) -> None:
-        id_ranges.write_config(str(self.state / "containers" / name), config)
+        configs.write_config(str(self.state / "containers" / name), config)
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostIds:
     host = HostIds(tmp_path)
-    monkeypatch.setattr(id_ranges, "STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr(id_ranges, "read_text", host.read_text)
     monkeypatch.setattr(id_ranges, "available", lambda: host.available)
     return host
@@ -211,19 +208,3 @@ def test_in_a_container_none_can_be_chosen_and_some_are_needed(host: HostIds) ->
     host.available = (0, True)
     with pytest.raises(LauncherError, match="^private_users: this user namespace has no ids to give to a container$"):
         id_ranges.identity_for("web", "auto", {})
-
-
-def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
-    directory = tmp_path / "containers/web"
-    assert id_ranges.read_config(str(directory)) == {}
-    id_ranges.write_config(str(directory), {"uid_base": FIRST, "name": "x"})
-    assert id_ranges.read_config(str(directory)) == {"uid_base": FIRST, "name": "x"}
-    assert directory.stat().st_mode & 0o777 == 0o700
-    assert json.loads((directory / "config.json").read_text()) == {"uid_base": FIRST, "name": "x"}
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "7", '{"uid_base": }'])
-def test_damage_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(LauncherError, match=rf"{tmp_path}/config.json.*; restore it from a backup$"):
-        id_ranges.read_config(str(tmp_path))

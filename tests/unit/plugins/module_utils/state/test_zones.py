@@ -14,7 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.addresses import network_of, split_cidr
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Network
-from ansible_collections.unshare.container.plugins.module_utils.state import network_record, zones
+from ansible_collections.unshare.container.plugins.module_utils.state import configs, network_record, zones
 from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
 
 
@@ -39,7 +39,7 @@ class Host:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(zones, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path / "state"))
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(network_record, "has_interface", lambda name: name != "gone")
     return tmp_path
