@@ -18,6 +18,7 @@ from .errors import LauncherError
 from .file_systems import LAYERS_READ, LAYERS_WRITTEN, NAMED, paths_of
 from .paths import (
     CODE_DIRECTORY,
+    CONFIGS_FILE,
     NAMES_DIRECTORY,
     RUN_DIRECTORY,
     RUNTIME_UNIT_DIRECTORY,
@@ -39,6 +40,7 @@ RUNS = {
     STATE_DIRECTORY: "where the systems of all containers are kept, with the scripts that this host runs",
     RUN_DIRECTORY: "where what is known of all running containers is kept",
     CODE_DIRECTORY: "where the code is kept by which this host runs the collection",
+    CONFIGS_FILE: "where this host looks up which ids and addresses are taken",
     NAMES_DIRECTORY: "where the names are kept by which containers know each other",
     UNIT_DIRECTORY: "where the units that this host runs are kept",
     RUNTIME_UNIT_DIRECTORY: "where the units are kept that this host runs until it reboots",

@@ -12,6 +12,7 @@ from .targets import plain_path
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
 NAMES_DIRECTORY = "/run/unshare.names"  # of the containers of zones
+CONFIGS_FILE = "/run/unshare.configs"  # what the containers of this host keep for life, as it was read last
 CODE_DIRECTORY = "/run/unshare.code"  # of the collection's modules, which are run from there
 # Of a container with a network of its own: what is kept of that in its directory, and noted in its runtime directory.
 NETWORK_FILE = "network.json"

@@ -12,11 +12,10 @@ import os
 
 from ..launcher import data
 from ..launcher.errors import LauncherError
-from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY, make_directory, read_text, write_atomically
+from ..launcher.paths import CONFIGS_FILE, STATE_DIRECTORY, make_directory, read_text, write_atomically
 
 CONFIG_FILE = "config.json"
-KNOWN_FILE = RUN_DIRECTORY + ".configs"
-KNOWN_LIMIT = 1 << 24  # bytes of that file
+CONFIGS_LIMIT = 1 << 24  # bytes of that file
 ENOUGH = 32  # files that were read anew: to keep them takes less time than to read them again
 
 _known: dict[str, tuple[str, dict[str, object]]] = {}  # by container: identity of the file, and what that says
@@ -82,16 +81,16 @@ def keep_configs() -> None:
         return
     lines = ["%s %s" % (name, identity) for name, (identity, _config) in _known.items()]
     texts = [data.format_flat(config) for _identity, config in _known.values()]
-    write_atomically(KNOWN_FILE, "[%s]\n%s\n" % (",".join(texts).replace("\n", ""), "\n".join(lines)))
+    write_atomically(CONFIGS_FILE, "[%s]\n%s\n" % (",".join(texts).replace("\n", ""), "\n".join(lines)))
     _read_anew.clear()
 
 
 def _kept() -> dict[str, tuple[str, dict[str, object]]]:
     """Return what was kept; what is damaged is read anew."""
-    texts, _newline, rest = read_text(KNOWN_FILE, KNOWN_LIMIT).partition("\n")
+    texts, _newline, rest = read_text(CONFIGS_FILE, CONFIGS_LIMIT).partition("\n")
     lines = [line.split(" ") for line in rest.split("\n")[:-1]]
     try:
-        configs = data.parse('{"all": %s}' % texts, KNOWN_FILE)["all"]
+        configs = data.parse('{"all": %s}' % texts, CONFIGS_FILE)["all"]
         return {name: (identity, config) for (name, identity), config in zip(lines, configs)}
     except (TypeError, ValueError):
         return {}

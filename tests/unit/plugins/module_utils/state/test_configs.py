@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state import configs
 
@@ -31,7 +32,7 @@ class Process:
         self.monkeypatch.setattr(configs, "_read_anew", set())
 
     def read_text(self, path: str, *limit: int) -> str:
-        if path != configs.KNOWN_FILE:
+        if path != configs.CONFIGS_FILE:
             self.read.append(Path(path).parent.name)
         return Path(path).read_text()[: limit[0] if limit else None] if Path(path).exists() else ""
 
@@ -45,7 +46,7 @@ class Process:
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
     monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(configs, "KNOWN_FILE", str(tmp_path / "known"))
+    monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
     process = Process(tmp_path / "containers", monkeypatch)
     monkeypatch.setattr(configs, "read_text", process.read_text)
     return process
@@ -98,7 +99,7 @@ def test_a_damaged_one_of_others_is_an_error_each_time(process: Process) -> None
 def test_what_was_kept_is_not_read_again(many: Process) -> None:
     assert many.others("c03") == {name: {"uid_base": int(name[1:])} for name in MANY if name != "c03"}
     assert many.read == []
-    assert os.stat(configs.KNOWN_FILE).st_mode & 0o777 == 0o600
+    assert os.stat(configs.CONFIGS_FILE).st_mode & 0o777 == 0o600
     many.others()
     assert many.read == []
 
@@ -126,11 +127,11 @@ def test_a_file_of_the_same_size_in_the_same_place_is_read(many: Process) -> Non
 
 
 def test_few_new_ones_are_not_kept(many: Process) -> None:
-    kept = Path(configs.KNOWN_FILE).read_text()
+    kept = Path(configs.CONFIGS_FILE).read_text()
     many.write("new")
     many.others()
     configs.keep_configs()
-    assert Path(configs.KNOWN_FILE).read_text() == kept
+    assert Path(configs.CONFIGS_FILE).read_text() == kept
 
 
 def test_what_is_gone_is_not_kept(many: Process) -> None:
@@ -141,7 +142,11 @@ def test_what_is_gone_is_not_kept(many: Process) -> None:
     many.write("new")
     many.others()
     configs.keep_configs()
-    assert "c00" not in Path(configs.KNOWN_FILE).read_text()
+    assert "c00" not in Path(configs.CONFIGS_FILE).read_text()
+
+
+def test_no_container_can_write_to_what_was_kept() -> None:
+    assert configs.CONFIGS_FILE in guarded.RUNS
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ def test_what_is_gone_is_not_kept(many: Process) -> None:
     ],
 )
 def test_what_was_kept_and_is_damaged_is_read_anew(many: Process, damage: object) -> None:
-    path = Path(configs.KNOWN_FILE)
+    path = Path(configs.CONFIGS_FILE)
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     assert many.others() == {name: {"uid_base": int(name[1:])} for name in MANY}
     many.begin()
