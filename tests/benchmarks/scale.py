@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,16 +22,22 @@ from pathlib import Path
 
 from ansible_collections.unshare.container.plugins.module_utils.life import container_information, following, software
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, subjects
 from ansible_collections.unshare.container.tests.benchmarks.module_process import processor_seconds
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 from ansible_collections.unshare.container.tests.integration.network_hosts import Namespace
+from ansible_collections.unshare.container.tests.integration.playbooks import ended
 
 WAITING = ["/usr/bin/sleep", "infinity"]
 NETWORK = {"interfaces": [{"zone": {"name": "bench", "subnets": ["10.77.0.0/16"]}}]}
 OWN = ("/run/unshare", "/var/lib/unshare")
 """Directories that the benchmark has for itself, so that no other container of the machine is counted."""
+TIMEOUT = 1800.0
+"""Seconds in which a run of Ansible ends."""
+ROLE = [{"hosts": "all", "gather_facts": False, "roles": ["unshare.container.containers"]}]
+REPORT = [{"hosts": "all", "gather_facts": False, "tasks": [{"unshare.container.system_container_info": {}}]}]
 SAMPLE = 10
 MOST_GROWTH = 1.5
 
@@ -38,7 +45,7 @@ MOST_GROWTH = 1.5
 class Scale(sessions.Session):
     """One container beside many."""
 
-    BENCHMARKS = ("alone", "zone", "zones")
+    BENCHMARKS = ("alone", "zone", "zones", "deployed")
     PROGRAMS = ("nft",)
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
@@ -62,6 +69,27 @@ class Scale(sessions.Session):
     def zones(self) -> None:
         """Containers in zones of ten."""
         self._measure("zones", lambda number: f"bench{number // SAMPLE}")
+
+    def deployed(self) -> None:
+        """Containers of a base system that the role has deployed: whole runs of Ansible, divided by their number."""
+        inventory, play = self.directory / "hosts.json", self.directory / "play.json"
+
+        def run(operation: str, count: int, tasks: list[dict[str, t.Any]], **variables: t.Any) -> None:
+            host = {"ansible_connection": "local", "ansible_python_interpreter": subjects.INTERPRETER, **variables}
+            inventory.write_text(json.dumps({"all": {"hosts": {"bench": host}}}))
+            play.write_text(json.dumps(tasks))
+            words = ["-i", str(inventory), str(play)]
+            self._time(
+                f"deployed, {operation}", count, count, lambda: ended(words, os.environ, timeout=TIMEOUT).succeeded()
+            )
+
+        for count in self.arguments.counts:
+            names = [f"bench-{number}" for number in range(count)]
+            declared = {name: {"operating_system": {"host_name": name}} for name in names}
+            run("first deployment", count, ROLE, containers=declared)
+            run("nothing to do", count, ROLE, containers=declared)
+            run("report", count, REPORT)
+            run("removal", count, ROLE, containers={}, containers_purge=True)
 
     def _measure(self, kind: str, zone_of: t.Callable[[int], str | None]) -> None:
         made: list[booted.Ours] = []
@@ -117,13 +145,28 @@ class Scale(sessions.Session):
         names = container_information.names(Layout(), Path("/run/unshare"))
         self._time(f"{kind}, status", count, len(names), lambda: [Container(name).status() for name in names])
         self._time(f"{kind}, collection of garbage, all", count, 1, lambda: software.collect(Layout()))
+        self._time(f"{kind}, report", count, len(names), lambda: [_report(name) for name in names])
         self._time(f"{kind}, refresh", count, count, lambda: following.refresh_all(60))
+
+        stop()
+
+        def remove() -> None:
+            for container in containers:
+                with container.lock(60):
+                    container.remove()
+
+        self._time(f"{kind}, removal", count, SAMPLE, remove)
+        start()
 
     def _time(self, operation: str, count: int, times: int, act: t.Callable[[], object]) -> None:
         before, began = processor_seconds(), time.perf_counter()
         act()
         self.results.add(operation, f"of {count}", (processor_seconds() - before) / times * 1000)
         self.results.add(f"{operation}, wall", f"of {count}", (time.perf_counter() - began) / times * 1000)
+
+
+def _report(name: str) -> dict[str, t.Any]:
+    return Information(Layout(), name, Container(name)).gather()
 
 
 def main() -> int:

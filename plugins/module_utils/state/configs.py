@@ -18,7 +18,7 @@ CONFIG_FILE = "config.json"
 CONFIGS_LIMIT = 1 << 24  # bytes of that file
 ENOUGH = 32  # files that were read anew: to keep them takes less time than to read them again
 
-_known: dict[str, tuple[str, dict[str, object]]] = {}  # by container: identity of the file, and what that says
+_known: dict[str, tuple[list[int], dict[str, object]]] = {}  # by container: identity of the file, and what that says
 _read_anew: set[str] = set()
 
 
@@ -50,6 +50,8 @@ def configs_of_others(names: set[str]) -> dict[str, dict[str, object]]:
         directory = os.open(containers, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
+    if not _known:
+        _known.update(_kept())
     try:
         there = sorted(os.listdir(containers))
         found = {name: _config(directory, containers, name) for name in there if name not in names}
@@ -62,12 +64,10 @@ def configs_of_others(names: set[str]) -> dict[str, dict[str, object]]:
 
 def _config(directory: int, containers: str, name: str) -> dict[str, object]:
     try:
-        status = os.stat("%s/%s" % (name, CONFIG_FILE), dir_fd=directory)
+        status = os.stat(name + "/" + CONFIG_FILE, dir_fd=directory)
     except FileNotFoundError:
         return {}
-    if not _known:
-        _known.update(_kept())
-    identity = "%d.%d.%d.%d" % (status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size)
+    identity = [status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size]
     found = _known.get(name)
     if found is None or found[0] != identity:
         found = _known[name] = identity, read_config(os.path.join(containers, name))
@@ -79,18 +79,15 @@ def keep_configs() -> None:
     """Keep what this process has read of many containers for others. The caller holds the `AllocationLock`."""
     if len(_read_anew) < ENOUGH:
         return
-    lines = ["%s %s" % (name, identity) for name, (identity, _config) in _known.items()]
-    texts = [data.format_flat(config) for _identity, config in _known.values()]
-    write_atomically(CONFIGS_FILE, "[%s]\n%s\n" % (",".join(texts).replace("\n", ""), "\n".join(lines)))
+    known = {name: [identity, config] for name, (identity, config) in _known.items()}
+    write_atomically(CONFIGS_FILE, data.format_nested(known))
     _read_anew.clear()
 
 
-def _kept() -> dict[str, tuple[str, dict[str, object]]]:
+def _kept() -> dict[str, tuple[list[int], dict[str, object]]]:
     """Return what was kept; what is damaged is read anew."""
-    texts, _newline, rest = read_text(CONFIGS_FILE, CONFIGS_LIMIT).partition("\n")
-    lines = [line.split(" ") for line in rest.split("\n")[:-1]]
     try:
-        configs = data.parse('{"all": %s}' % texts, CONFIGS_FILE)["all"]
-        return {name: (identity, config) for (name, identity), config in zip(lines, configs)}
+        known = data.parse(read_text(CONFIGS_FILE, CONFIGS_LIMIT) or "{}", CONFIGS_FILE)
+        return {name: (identity, config) for name, (identity, config) in known.items()}
     except (TypeError, ValueError):
         return {}

@@ -154,9 +154,10 @@ def test_no_container_can_write_to_what_was_kept() -> None:
     [
         lambda text: "",
         lambda text: text[:20],
-        lambda text: text.replace(" ", "", 40),
-        lambda text: "7\n" + text.partition("\n")[2],
-        lambda text: text.partition("\n")[0] + "\nc00\n",
+        lambda text: "[]",
+        lambda text: text.replace("[", "7, [", 1),
+        lambda text: '{"c00": 7}',
+        lambda text: '{"c00": [[1, 2, 3]]}',
         lambda text: "\0" * len(text),
     ],
 )
