@@ -58,7 +58,19 @@ OWN = ("module", "module, base system", "run-container")
 OWN_COLOURS = ("#c1272d", "#e8743b", "#f0a868")
 COLOURS = ("#1f4e79", "#2e86ab", "#5aa469", "#7b5ea7", "#808080", "#b8860b", "#3c3c3c", "#9fb4c7")
 MARKERS = "osD^vP*X"
-OPERATIONS = ("first start", "stop", "start", "status", "refresh", "collection of garbage, all")
+OPERATIONS = (
+    "first start",
+    "stop",
+    "start",
+    "removal",
+    "report",
+    "status",
+    "refresh",
+    "collection of garbage, all",
+)
+RUNS = ("first deployment", "nothing to do", "report", "removal")
+OF_TEN = "means: of ten containers; of all for report, status and refresh; the collection is one"
+OF_RUNS = "one run of Ansible each, divided by the number of containers"
 DOTS = "dot: median; line: quartiles; tick: least"
 WALL, PROCESSOR = "wall time", "processor time"
 
@@ -198,21 +210,23 @@ def finish_lines(axes: Axes, title: str, numbers: str, unit: str) -> None:
     axes.set_ylabel(unit)
 
 
-def scale_of(kind: str, title: str) -> t.Callable[[documents.Document], Drawing | None]:
+def scale_of(
+    kind: str, title: str, operations: tuple[str, ...] = OPERATIONS, what: str = OF_TEN
+) -> t.Callable[[documents.Document], Drawing | None]:
     """Return what draws an operation's cost by the number of containers that are there."""
 
     def draw(document: documents.Document) -> Drawing | None:
-        if not document.by_number_of_subject(f"{kind}, {OPERATIONS[0]}"):
+        if not document.by_number_of_subject(f"{kind}, {operations[0]}"):
             return None
         figure, axes = new_figure(3.8, 2)
         for one, (name, suffix) in zip(axes, ((PROCESSOR, ""), (WALL, ", wall")), strict=True):
-            for number, operation in enumerate(OPERATIONS):
+            for number, operation in enumerate(operations):
                 pairs = document.by_number_of_subject(f"{kind}, {operation}{suffix}")
                 if pairs:
                     line(one, pairs, operation, Look(COLOURS[number], MARKERS[number]))
             finish_lines(one, name, "containers on the host", "ms")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-        return Drawing(title, "means: of ten containers; of all for status and refresh; the collection is one", figure)
+        return Drawing(title, what, figure)
 
     return draw
 
@@ -259,6 +273,7 @@ PLOTS: dict[str, t.Callable[[documents.Document], Drawing | None]] = {
     "scale-alone": scale_of("alone", "Beside containers without a network"),
     "scale-zone": scale_of("zone", "Beside containers that are all in one zone"),
     "scale-zones": scale_of("zones", "Beside containers in zones of ten"),
+    "scale-deployed": scale_of("deployed", "A host of so many containers, by whole runs of the role", RUNS, OF_RUNS),
     "archives": archives,
 }
 """What draws each plot of the results that have its samples."""
