@@ -15,7 +15,7 @@ from ..launcher.errors import LauncherError
 from ..launcher.paths import CONFIGS_FILE, STATE_DIRECTORY, make_directory, read_text, write_atomically
 
 CONFIG_FILE = "config.json"
-CONFIGS_LIMIT = 1 << 24  # bytes of that file
+CONFIGS_LIMIT = 1 << 24  # bytes of the file in which those of all are kept
 ENOUGH = 32  # files that were read anew: to keep them takes less time than to read them again
 
 _known: dict[str, tuple[list[int], dict[str, object]]] = {}  # by container: identity of the file, and what that says
@@ -47,13 +47,13 @@ def configs_of_others(names: set[str]) -> dict[str, dict[str, object]]:
     """
     containers = os.path.join(STATE_DIRECTORY, "containers")
     try:
+        there = sorted(os.listdir(containers))
         directory = os.open(containers, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
     if not _known:
         _known.update(_kept())
     try:
-        there = sorted(os.listdir(containers))
         found = {name: _config(directory, containers, name) for name in there if name not in names}
     finally:
         os.close(directory)
