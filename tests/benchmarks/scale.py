@@ -23,6 +23,7 @@ from pathlib import Path
 from ansible_collections.unshare.container.plugins.module_utils.life import container_information, following, software
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
+from ansible_collections.unshare.container.plugins.module_utils.state import configs
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 from ansible_collections.unshare.container.tests.benchmarks import booted, sessions, subjects
 from ansible_collections.unshare.container.tests.benchmarks.module_process import processor_seconds
@@ -53,6 +54,7 @@ class Scale(sessions.Session):
         for own in OWN:
             Path(own).mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", own], check=True)
+        configs.CONFIGS_FILE = str(directory / "configs")  # another one than the host has
         host = Namespace("bench-scale")
         undo.callback(host.remove)
         host.make("link set lo up")

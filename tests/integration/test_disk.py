@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mount_calls
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.state import configs, id_ranges
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from .conftest import Host, write_system
@@ -144,6 +145,23 @@ def test_ids_are_kept_or_not_given_at_all_on_a_full_disk() -> None:
     assert json.loads(config)["uid_base"] in bases
     for name in (PREFIX, PREFIX + "-other"):
         reach(name, "absent")
+
+
+@in_private_mounts
+def test_what_many_remember_is_kept_for_later_starts_and_a_start_goes_without() -> None:
+    mount(STATE, "size=8m,mode=0700")
+    bases = [id_ranges.FIRST + number * 65536 for number in range(configs.ENOUGH)]
+    kept = STATE / "kept"
+    for place in (kept, Path("/proc/none"), STATE / "systems"):
+        for base in bases:
+            configs.write_config(str(STATE / "containers" / f"other-{base}"), {"uid_base": base})
+        configs.CONFIGS_FILE = str(place)
+        reach(PREFIX, "started", write("Europe/Paris"))
+        assert Container(PREFIX).status().uid_base not in bases
+        reach(PREFIX, "absent")
+    known = json.loads(kept.read_text())
+    assert {config["uid_base"] for _identity, config in known.values()} == {*bases}
+    assert [name for name in names(STATE) if name.startswith("kept")] == ["kept"]
 
 
 @in_private_mounts

@@ -45,7 +45,7 @@ def lose_power(mover: Mover, index: int) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)  # nobody says when the last of them has ended
-    memory = ("/run/unshare", "/run/unshare.names", "/run/unshare.code", "/run/ansible")
+    memory = ("/run/unshare", "/run/unshare.names", "/run/unshare.code", "/run/unshare.configs", "/run/ansible")
     host.inside("rm", "-rf", *memory)
     host.inside(f"/var/lib/unshare/containers/{NAME}/current/run-container", "--detach")
 

@@ -47,7 +47,7 @@ RUNS = {
 }
 """The paths that the host runs, or depends on, as root, each with a clause that says what is there."""
 
-SECRET = (STATE_DIRECTORY, RUN_DIRECTORY)
+SECRET = (STATE_DIRECTORY, RUN_DIRECTORY, CONFIGS_FILE)
 RIGHTLESS = frozenset(("nosuid", "noexec"))  # options of a mount whose programs run with no more rights, or not at all
 LINK_OF_PROC = "'%s' passes through a link of /proc, or through too many, which is not followed: remove that link"
 REMEDY = "root inside could have this host run programs of its own; keep what the container writes elsewhere"

@@ -141,8 +141,8 @@ class Container(RecordedContainer):
         networking = None
         with AllocationLock():
             ids = id_ranges.identity_for(self.name, spec.private_users, config)
-            if "machine_id" not in config:
-                config["machine_id"] = os.urandom(16).hex()
+            if configs.MACHINE_ID not in config:
+                config[configs.MACHINE_ID] = os.urandom(16).hex()
             if spec.network is not None:
                 from .networking import Networking
 
@@ -162,7 +162,7 @@ class Container(RecordedContainer):
             from ..state import kept_layer
 
             layer = kept_layer.prepare(self.directory, spec)
-        machine_id = str(config["machine_id"])
+        machine_id = str(config[configs.MACHINE_ID])
         starting = Start(
             self, system, spec, ids, machine_id, console, output, shared, notes, before_boot, networking, layer
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ..host import bus
 from ..launcher.errors import LauncherError
-from ..state.configs import read_config
+from ..state.configs import MACHINE_ID, read_config
 from .start import noted_warnings
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ def registered(container: RecordedContainer, status: Status) -> Status:
     """
     record = container.record() or {}
     try:
-        machine_id = str(read_config(container.directory).get("machine_id", ""))
+        machine_id = str(read_config(container.directory).get(MACHINE_ID, ""))
         if not register(container.name, machine_id, int(status.pid or 0)):
             return status
         record["machine"] = True

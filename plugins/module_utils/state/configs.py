@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What containers keep for life, such as ids and addresses: the file `config.json` in the directory of each.
 
-A start may need those of all others. They are kept in one file of /run, each with the identity of the file that it was
-read from, so that a start reads only what is new: two thousand files take longer to read than a container to start.
+A start may need those of all others. Where there are many, they are kept in one file of /run, each with the identity
+of the file that it was read from, so that a start reads only what is new. Nothing depends on what is kept: the rest is
+read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ..launcher.paths import CONFIGS_FILE, STATE_DIRECTORY, make_directory, read
 CONFIG_FILE = "config.json"
 CONFIGS_LIMIT = 1 << 24  # bytes of the file in which those of all are kept
 ENOUGH = 32  # files that were read anew: to keep them takes less time than to read them again
+
+MACHINE_ID = "machine_id"  # which no other container needs
 
 _known: dict[str, tuple[list[int], dict[str, object]]] = {}  # by container: identity of the file, and what that says
 _read_anew: set[str] = set()
@@ -41,7 +44,7 @@ def write_config(directory: str, config: dict[str, object]) -> None:
 
 
 def configs_of_others(names: set[str]) -> dict[str, dict[str, object]]:
-    """Return the remembered settings of all containers but some, in the order of names. They are not to be changed.
+    """Return what all containers but some remember, without machine ids, in the order of names. It is not changed.
 
     :raises LauncherError: those of one are damaged.
     """
@@ -51,9 +54,9 @@ def configs_of_others(names: set[str]) -> dict[str, dict[str, object]]:
         directory = os.open(containers, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return {}
-    if not _known:
-        _known.update(_kept())
     try:
+        if not _known:
+            _known.update(_kept())
         found = {name: _config(directory, containers, name) for name in there if name not in names}
     finally:
         os.close(directory)
@@ -70,18 +73,23 @@ def _config(directory: int, containers: str, name: str) -> dict[str, object]:
     identity = [status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size]
     found = _known.get(name)
     if found is None or found[0] != identity:
-        found = _known[name] = identity, read_config(os.path.join(containers, name))
+        config = read_config(os.path.join(containers, name))
+        config.pop(MACHINE_ID, None)
+        found = _known[name] = identity, config
         _read_anew.add(name)
     return found[1]
 
 
 def keep_configs() -> None:
-    """Keep what this process has read of many containers for others. The caller holds the `AllocationLock`."""
+    """Keep what this process has read of many containers for others, if it can."""
     if len(_read_anew) < ENOUGH:
         return
-    known = {name: [identity, config] for name, (identity, config) in _known.items()}
-    write_atomically(CONFIGS_FILE, data.format_nested(known))
     _read_anew.clear()
+    known = {name: [identity, config] for name, (identity, config) in _known.items()}
+    try:
+        write_atomically(CONFIGS_FILE, data.format_nested(known), aside="%s.%d" % (CONFIGS_FILE, os.getpid()))
+    except OSError:
+        pass  # such as a full /run: a start needs it for nothing
 
 
 def _kept() -> dict[str, tuple[list[int], dict[str, object]]]:
@@ -89,5 +97,5 @@ def _kept() -> dict[str, tuple[list[int], dict[str, object]]]:
     try:
         known = data.parse(read_text(CONFIGS_FILE, CONFIGS_LIMIT) or "{}", CONFIGS_FILE)
         return {name: (identity, config) for name, (identity, config) in known.items()}
-    except (TypeError, ValueError):
+    except (OSError, TypeError, ValueError):
         return {}

@@ -63,6 +63,7 @@ class Host:
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (configs, preflight_network):
         monkeypatch.setattr(module, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(preflight_network, "Netlink", Host)
     return tmp_path

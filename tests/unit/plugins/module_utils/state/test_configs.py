@@ -145,6 +145,23 @@ def test_what_is_gone_is_not_kept(many: Process) -> None:
     assert "c00" not in Path(configs.CONFIGS_FILE).read_text()
 
 
+def test_what_cannot_be_kept_keeps_no_start_waiting_and_nothing_open(many: Process) -> None:
+    path = Path(configs.CONFIGS_FILE)
+    path.unlink()
+    path.mkdir()
+    opened = len(os.listdir("/proc/self/fd"))
+    assert len(many.others()) == len(MANY)
+    configs.keep_configs()
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith("known")] == ["known"]
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_machine_ids_are_no_business_of_others(process: Process) -> None:
+    process.write("a", machine_id="0" * 32, uid_base=7)
+    assert process.others() == {"a": {"uid_base": 7}}
+    assert configs.read_config(str(process.containers / "a")) == {"machine_id": "0" * 32, "uid_base": 7}
+
+
 def test_no_container_can_write_to_what_was_kept() -> None:
     assert configs.CONFIGS_FILE in guarded.RUNS
 

@@ -44,6 +44,7 @@ class HostIds:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HostIds:
     host = HostIds(tmp_path)
     monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
     monkeypatch.setattr(id_ranges, "read_text", host.read_text)
     monkeypatch.setattr(id_ranges, "available", lambda: host.available)
     return host

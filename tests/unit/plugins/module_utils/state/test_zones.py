@@ -40,6 +40,7 @@ class Host:
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
     monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.setattr(network_record, "has_interface", lambda name: name != "gone")
     return tmp_path
