@@ -24,6 +24,8 @@ from ..launcher.paths import remove_entries, sync_directory
 from ..launcher.volumes import SNAPSHOTS, VOLUMES
 from ..state import archive_files, archive_streams, holds, increments, quotas, restoring, volume_archives, volumes
 from ..state.archive_streams import Checksum, Damaged
+from ..state.file_writing import write_small
+from ..state.helper import Helper
 from ..state.increments import Moment
 from ..state.renaming import put_in_place
 from ..state.snapshot_record import READ_FROZEN
@@ -247,10 +249,11 @@ class Archiving:
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
             try:
-                with self._as_option("path"), archive_streams.unpacked(file) as source, Checksum() as checksum:
-                    archive = VolumesArchive(source, checksum)
+                with self._as_option("path"), Helper(write_small) as helper, contextlib.ExitStack() as stack:
+                    source = stack.enter_context(archive_streams.unpacked(file))
+                    archive = VolumesArchive(source, stack.enter_context(Checksum()))
                     self._refuse(archive.manifest, other, replace)
-                    found = self._examine(archive, base) if check else self._unpack(archive, base)
+                    found = self._examine(archive, base) if check else self._unpack(archive, helper, base)
                     digest = archive.digest
                 size = os.fstat(file.fileno()).st_size
                 if not check:
@@ -313,17 +316,19 @@ class Archiving:
         self._refuse_larger(quotas.larger(self.directory, examiner.data))
         return examined
 
-    def _unpack(self, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
+    def _unpack(self, archive: VolumesArchive, helper: Helper, base: IO[bytes] | None) -> list[ArchivedVolume]:
         """Unpack all of it aside. Return the volumes."""
         aside = os.path.join(self.directory, IMPORTING)
         try:
-            return self._unpack_to(aside, archive, base)
+            return self._unpack_to(aside, archive, helper, base)
         except OSError as error:
             if error.errno not in NO_SPACE:
                 raise
             raise TargetError(FULL % (self.directory, explain(error))) from error
 
-    def _unpack_to(self, aside: str, archive: VolumesArchive, base: IO[bytes] | None) -> list[ArchivedVolume]:
+    def _unpack_to(
+        self, aside: str, archive: VolumesArchive, helper: Helper, base: IO[bytes] | None
+    ) -> list[ArchivedVolume]:
         make_private_directory(Path(self.directory))
         os.mkdir(aside, 0o700)
         of_base = None
@@ -332,10 +337,10 @@ class Archiving:
             os.mkdir(of_base, 0o700)
             with self._as_option("base"), Checksum() as checksum:
                 found = volume_archives.base_of(base, checksum)
-                with Unpacker(of_base) as unpacker:
+                with Unpacker(of_base, helper) as unpacker:
                     found.read(unpacker.write)
                 archive.manifest.check_base(found.manifest, found.digest)
-        with Unpacker(aside, of_base) as unpacker:
+        with Unpacker(aside, helper, of_base) as unpacker:
             unpacked = archive.read(unpacker.write)
         remove_entries(aside, (OF_BASE,))
         return unpacked

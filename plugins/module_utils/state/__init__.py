@@ -16,11 +16,13 @@ In the order in which they stand on each other:
     kept_layer   where what is written to a machine's root lasts, and over which tree
     holds        which of them move between two hosts, and are not started meanwhile
     volumes      what lasts of a container, until somebody asks for its removal
+    helper       a second process that does parts of what follows
     tree_copy    a copy of such a directory, byte for byte; `snapshots` are such copies on the disk, `snapshot_record`
                  is what is noted of one, and `restoring` the step by which one takes the place of what there is
-    volume_archives   one file of them; `packing` reads a volume for it, `unpacking` writes one, and `increments` says
-                 what an earlier one has already; `tar_members` is its format, `tar_reading` reads that,
-                 `archive_streams` has its bytes on their way, and `archive_files` has it on the disk
+    volume_archives   one file of them; `packing` reads a volume for it, `unpacking` writes one (its files:
+                 `file_writing`), and `increments` says what an earlier one has already; `tar_members` is its format,
+                 `tar_reading` reads that, `archive_streams` has its bytes on their way, and `archive_files` has it on
+                 the disk
     quotas       how much a volume may hold (`volume_sizes`): a `directory_quota`, of a project (`project_quotas`) or
                  of a subvolume (`btrfs_quotas`)
     mounted_sources   where containers write on the host: what was mounted at their start

@@ -134,7 +134,7 @@ class Sink(Worker):
         self._size = 0  # bytes in it
         self._disk = Writeback(file.fileno())
 
-    def put(self, *parts: bytes) -> None:
+    def put(self, *parts: Part) -> None:
         """Write bytes. They are gathered until they are many."""
         for part in parts:
             end = self._size + len(part)

@@ -13,11 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any, Tuple
+from typing import Any, Sequence, Tuple
 
 from ..launcher import trees
 from ..launcher.errors import LauncherError
 from .archive_streams import Sink
+from .helper import FILES_OF_PART, LEAST_OF_PART, PART_ROOM, Helper
 from .increments import Base, stamp
 from .tar_members import Member, TarKind, padding, plain_head
 from .tar_reading import EXTENTS_LIMIT, PAX_LIMIT
@@ -32,6 +33,7 @@ ATTRIBUTES_LIMIT = PAX_LIMIT - (1 << 18)  # bytes of all of one file, which have
 ATTRIBUTE_COST = 32  # bytes of what stands there beside the name, in hexadecimal digits, and the value
 
 SMALL = 1 << 15  # bytes of a file that is read at once
+ROOM_OF_ANSWER = PART_ROOM - 2 * SMALL  # bytes of members; the rest is for the last one, and for what is said of all
 MODE_BITS = 0o7777  # of what stat(2) calls so; the rest is the kind of file
 
 # An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
@@ -63,14 +65,16 @@ class Packer:
     A directory is followed by what is no directory in it, and then by its directories, each by its name.
 
     :param sink: takes the archive.
+    :param helper: does `plain_members` of files that are not compared with a base.
     :param base: has what need not be in it.
     :ivar files: how many files, directories and links were written of the last directory.
     :ivar bytes: how many bytes of files.
     :ivar sockets: how many sockets were left out of all; nobody listens there in a copy.
     """
 
-    def __init__(self, sink: Sink, base: Base | None = None) -> None:
+    def __init__(self, sink: Sink, helper: Helper, base: Base | None = None) -> None:
         self.sink = sink
+        self._helper = helper
         self.base = base
         self._stamped = False
         self.files = self.bytes = self.sockets = 0
@@ -119,13 +123,46 @@ class Packer:
                 if not entry.is_file(follow_symlinks=False):
                     odd.add(name)
         names.sort()
-        for name in names:
-            if name in odd:
-                self._other(directory, name)
-            else:
-                self._file(directory, name)
+        for begin in range(0, len(names), 2 * FILES_OF_PART):
+            self._pack_some(directory, names[begin : begin + 2 * FILES_OF_PART], odd)
         found.sort(key=os.fsencode, reverse=True)  # the walk takes the last one first
         return found
+
+    def _pack_some(self, directory: int, names: list[bytes], odd: set[bytes]) -> None:
+        """Write files of a directory. The helper reads the second half of them meanwhile."""
+        half = len(names) // 2
+        if half < LEAST_OF_PART or self.base is not None or not self._helper.ready():
+            half = len(names)
+        theirs = [name for name in names[half:] if name not in odd]
+
+        def put(answer: tuple[list[int], int, bytes], _given: object) -> None:
+            lengths, size, members = answer
+            read = dict(zip(theirs, lengths))
+            view = memoryview(members)
+            begin = end = 0
+            for name in names[half:]:
+                length = read.get(name, 0)
+                if length:
+                    end += length
+                    self.files += 1
+                else:
+                    self.sink.put(view[begin:end])
+                    begin = end
+                    self._one(directory, name, odd)
+            self.sink.put(view[begin:end])
+            self.bytes += size
+
+        if theirs:
+            self._helper.give([directory], (self._above, theirs, self._stamped), put)
+        for name in names[:half]:
+            self._one(directory, name, odd)
+        self._helper.settle()
+
+    def _one(self, directory: int, name: bytes, odd: set[bytes]) -> None:
+        if name in odd:
+            self._other(directory, name)
+        else:
+            self._file(directory, name)
 
     def _other(self, directory: int, name: bytes) -> None:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -187,8 +224,13 @@ class Packer:
             raise TargetError(LEASED % shown_path(path)) from None
         try:
             status = os.fstat(descriptor)
-            if self.base is None and self._plain(descriptor, path, status):
-                return
+            if self.base is None:
+                plain = _plain(descriptor, path, status, self._stamped)
+                if plain is not None:
+                    self.files += 1
+                    self.bytes += status.st_size
+                    self.sink.put(*plain)
+                    return
             if not stat.S_ISREG(status.st_mode):
                 raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
             if status.st_nlink > 1 and self._is_written(status, name):
@@ -199,23 +241,6 @@ class Packer:
                 self._content(descriptor, path, status)
         finally:
             os.close(descriptor)
-
-    def _plain(self, descriptor: int, path: bytes, status: os.stat_result) -> bool:
-        """Write a file that is like most, with few steps. Return whether it is; else nothing is written."""
-        mode, size = status.st_mode, status.st_size
-        if size > SMALL or not stat.S_ISREG(mode) or status.st_nlink > 1 or status.st_blocks * 512 < size:
-            return False
-        known = stamp(status) if self._stamped else b""
-        head = plain_head(path, mode & MODE_BITS, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
-        if not head or _has_attributes(descriptor):
-            return False
-        content = os.pread(descriptor, size, 0) if size else b""
-        if len(content) != size:
-            return False
-        self.files += 1
-        self.bytes += size
-        self.sink.put(head, content, padding(size))
-        return True
 
     def _keep(self, path: bytes, status: os.stat_result) -> None:
         self.files += 1
@@ -240,6 +265,61 @@ class Packer:
             if not count:
                 raise TargetError(SHORTER % shown_path(path))
             offset += count
+
+
+def plain_members(descriptors: Sequence[int], request: tuple[bytes, list[bytes], bool]) -> tuple[list[int], int, bytes]:
+    """Return the members of files that are like most: how long each is, how large all files are, and the members.
+
+    A file that is another, or cannot be read, has none, which is of no length; nor have those for which there is no
+    room.
+
+    :param descriptors: one, of the directory.
+    :param request: its path with a slash, the names, and whether files are to be known again.
+    """
+    above, names, stamped = request
+    parts: list[bytes] = []
+    lengths: list[int] = []
+    size = room = 0
+    for name in names:
+        length = 0
+        plain = None if room > ROOM_OF_ANSWER else _plain_at(descriptors[0], above, name, stamped)
+        if plain is not None:
+            parts += plain
+            length = sum(map(len, plain))
+            size += len(plain[1])
+            room += length
+        lengths.append(length)
+    return lengths, size, b"".join(parts)
+
+
+def _plain_at(directory: int, above: bytes, name: bytes, stamped: bool) -> tuple[bytes, bytes, bytes] | None:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        return _plain(descriptor, above + name, os.fstat(descriptor), stamped)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _plain(descriptor: int, path: bytes, status: os.stat_result, stamped: bool) -> tuple[bytes, bytes, bytes] | None:
+    """Return the member of a file that is like most, found with few steps: its head, its content, and what fills that.
+
+    :param stamped: whether it is to be known again.
+    :return: None for another file.
+    """
+    mode, size = status.st_mode, status.st_size
+    if size > SMALL or not stat.S_ISREG(mode) or status.st_nlink > 1 or status.st_blocks * 512 < size:
+        return None
+    known = stamp(status) if stamped else b""
+    head = plain_head(path, mode & MODE_BITS, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
+    if not head or _has_attributes(descriptor):
+        return None
+    content = os.pread(descriptor, size, 0) if size else b""
+    return (head, content, padding(size)) if len(content) == size else None
 
 
 def _path_of(place: ArchivePlace | None) -> bytes:

@@ -16,9 +16,12 @@ import errno
 import fcntl
 import os
 import stat
+from functools import partial
+from typing import Sequence
 
 from ..launcher import trees
 from ..launcher.errors import LauncherError
+from .helper import FILES_OF_PART, LEAST_OF_PART, Helper
 
 FICLONE = 0x40049409  # of ioctl_ficlonerange(2)
 NOT_SHARED = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.ENOSYS)
@@ -31,6 +34,7 @@ WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 AT_ONCE = 1 << 20
 MOST = 1 << 30  # bytes of one call of copy_file_range(2)
 DEFAULT_ACL = "system.posix_acl_default"
+NOT_COPIED = -1  # blocks of a file of which the helper has no copy
 LEASED = (
     "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
     "container is stopped (stop: true)"
@@ -73,7 +77,8 @@ class TreeCopy:
         """
         self._here = os.dup(self.target)
         try:
-            trees.walk(self.source, name, self.place, self._enter, self._leave, down=self._down)
+            with Helper(self._copy_some) as self._helper:
+                trees.walk(self.source, name, self.place, self._enter, self._leave, down=self._down)
             self._forget_links()
         finally:
             os.close(self._here)
@@ -91,35 +96,78 @@ class TreeCopy:
 
     def _leave(self, parent: int, name: str) -> None:
         """Give a directory that is complete what is its own, so that nothing in it inherits of that."""
-        source = os.open(name, DIRECTORY, dir_fd=parent)
-        try:
-            status = os.fstat(source)
-            self.size += status.st_blocks * trees.BLOCK
-            _give(source, status, self._here, [self.place, "...", name])
-        finally:
-            os.close(source)
         outer = os.open("..", DIRECTORY, dir_fd=self._here)
-        os.close(self._here)
-        self._here = outer
+        complete, self._here = self._here, outer
+        self._helper.then([complete, os.open(name, DIRECTORY, dir_fd=parent)], partial(self._finish, name))
+
+    def _finish(self, name: str, descriptors: Sequence[int]) -> None:
+        target, source = descriptors
+        status = os.fstat(source)
+        self.size += status.st_blocks * trees.BLOCK
+        _give(source, status, target, [self.place, "...", name])
 
     def _enter(self, directory: int) -> list[str]:
         found = []
+        files: list[str] = []
         with os.scandir(directory) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     found.append(entry.name)
                 elif entry.is_file(follow_symlinks=False):
-                    self._file(directory, entry.name)
+                    files.append(entry.name)
+                    if len(files) == FILES_OF_PART:
+                        self._files(directory, files)
+                        files = []
                 else:
                     self._other(directory, entry.name, entry.stat(follow_symlinks=False))
+        self._files(directory, files)
         return found
 
-    def _keep_link(self, name: str, status: os.stat_result) -> None:
+    def _files(self, directory: int, names: list[str]) -> None:
+        """Copy files of a directory, or have the helper copy those of them that have no further name."""
+        if len(names) >= LEAST_OF_PART and self._helper.ready():
+            self._helper.give([directory, self._here], names, partial(self._note_copied, names))
+        else:
+            for name in names:
+                self._file(directory, self._here, name)
+
+    def _note_copied(self, names: list[str], blocks: list[int], descriptors: Sequence[int]) -> None:
+        """Take note of what the helper has copied, and copy the rest."""
+        directory, here = descriptors
+        for name, count in zip(names, blocks):
+            if count == NOT_COPIED:
+                self._file(directory, here, name)
+            else:
+                self.files += 1
+                self.size += count * trees.BLOCK
+
+    def _copy_some(self, descriptors: Sequence[int], names: list[str]) -> list[int]:
+        """Copy files from a directory into another. Return the blocks of each, or `NOT_COPIED`."""
+        directory, here = descriptors
+        return [self._blocks_of_copy(directory, here, name) for name in names]
+
+    def _blocks_of_copy(self, directory: int, here: int, name: str) -> int:
+        try:
+            source = os.open(name, READ, dir_fd=directory)
+        except OSError:
+            return NOT_COPIED
+        try:
+            status = os.fstat(source)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                return NOT_COPIED
+            self._copy_file(source, status, here, name)
+            return status.st_blocks
+        except (OSError, LauncherError):
+            return NOT_COPIED
+        finally:
+            os.close(source)
+
+    def _keep_link(self, here: int, name: str, status: os.stat_result) -> None:
         """Give what was copied, if it has further names, one beside the copy, by which `_link` finds it."""
         if status.st_nlink > 1:
-            os.link(name, _key(status), src_dir_fd=self._here, dst_dir_fd=self.links, follow_symlinks=False)
+            os.link(name, _key(status), src_dir_fd=here, dst_dir_fd=self.links, follow_symlinks=False)
 
-    def _link(self, name: str, status: os.stat_result) -> bool:
+    def _link(self, here: int, name: str, status: os.stat_result) -> bool:
         """Give another name to what was copied before. Return whether it was.
 
         With its name beside the copy, a file may have all names that it can have: that one is taken for the last.
@@ -128,13 +176,13 @@ class TreeCopy:
             return False
         key = _key(status)
         try:
-            os.link(key, name, src_dir_fd=self.links, dst_dir_fd=self._here, follow_symlinks=False)
+            os.link(key, name, src_dir_fd=self.links, dst_dir_fd=here, follow_symlinks=False)
         except FileNotFoundError:
             return False
         except OSError as error:
             if error.errno != errno.EMLINK:
                 raise
-            os.rename(key, name, src_dir_fd=self.links, dst_dir_fd=self._here)
+            os.rename(key, name, src_dir_fd=self.links, dst_dir_fd=here)
         self.files += 1
         return True
 
@@ -150,7 +198,7 @@ class TreeCopy:
 
     def _other(self, directory: int, name: str, status: os.stat_result) -> None:
         """Copy what is neither a directory nor a file."""
-        if self._link(name, status):
+        if self._link(self._here, name, status):
             return
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFLNK:
@@ -162,10 +210,10 @@ class TreeCopy:
             self.devices += kind != stat.S_IFSOCK
             return
         give_name(directory, name, status, self._here)
-        self._keep_link(name, status)
+        self._keep_link(self._here, name, status)
         self.files += 1
 
-    def _file(self, directory: int, name: str) -> None:
+    def _file(self, directory: int, here: int, name: str) -> None:
         try:
             source = os.open(name, READ, dir_fd=directory)
         except BlockingIOError:
@@ -174,20 +222,27 @@ class TreeCopy:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
                 raise LauncherError(EXCHANGED % trees.path_shown([self.place, "...", name]))
-            if self._link(name, status):
+            if self._link(here, name, status):
                 return
-            target = os.open(name, WRITE, 0o600, dir_fd=self._here)
-            try:
-                if status.st_size:
-                    self._content(source, target, status)
-                _give(source, status, target, [self.place, "...", name])
-            finally:
-                os.close(target)
-            self._keep_link(name, status)
+            self._copy_file(source, status, here, name)
+            self._keep_link(here, name, status)
             self.files += 1
             self.size += status.st_blocks * trees.BLOCK
         finally:
             os.close(source)
+
+    def _copy_file(self, source: int, status: os.stat_result, here: int, name: str) -> None:
+        """Make a file that is like an open one; after an error there is none."""
+        target = os.open(name, WRITE, 0o600, dir_fd=here)
+        try:
+            if status.st_size:
+                self._content(source, target, status)
+            _give(source, status, target, [self.place, "...", name])
+        except BaseException:
+            os.unlink(name, dir_fd=here)
+            raise
+        finally:
+            os.close(target)
 
     def _content(self, source: int, target: int, status: os.stat_result) -> None:
         if self._shares and self._share(source, target):

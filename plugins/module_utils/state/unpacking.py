@@ -18,19 +18,21 @@ import stat
 from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
-from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
+from .archive_streams import Damaged
+from .file_writing import NEW_FILE, TWICE, SmallFile, fill, finish_file, write_again
+from .helper import FILES_OF_PART, LEAST_OF_PART, PART_ROOM, Helper
 from .increments import Base
-from .packing import ARCHIVED_PATH_LIMIT, MODE_BITS, is_kept_attribute, shown_path
+from .packing import ARCHIVED_PATH_LIMIT, SMALL, is_kept_attribute, shown_path
 from .tar_members import Member, TarKind
-from .target import TargetError
 
 TARGET_LIMIT = 4095  # bytes, of Linux, which has names of at most 255
 ID_LIMIT = (1 << 32) - 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 INHERITED = "system.posix_acl_default"
 """The attribute of a directory that new files in it take over."""
+
+GATHERED = PART_ROOM // 4  # bytes of small files that are written together
 
 NOT_KEPT = "%s is to be a file of its base, and there is none"
 _path = re.compile(rb"(?:(?!\.{1,2}/)[^/\0]{1,255}/)*(?!\.{1,2}\Z)[^/\0]{1,255}")
@@ -151,9 +153,10 @@ class Way:
 class _WayOfMembers(Way):
     """The way to where members are written. A directory gets what is its own when all that is in it is written."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, helper: Helper) -> None:
         super().__init__(root)
         self.members: list[Member | None] = []
+        self._helper = helper
 
     def make(self, name: bytes, member: Member) -> None:
         os.mkdir(name, 0o700, dir_fd=self.here)
@@ -167,24 +170,31 @@ class _WayOfMembers(Way):
     def up(self) -> None:
         member = self.members.pop()
         if member is not None:
-            _finish(self.here, member)
+            finished = member
+            self._helper.then([os.dup(self.here)], lambda given: finish_file(given[0], finished))
         super().up()
 
 
 class Unpacker:
     """Writes members below a directory. As a context, it finishes what was written.
 
+    Small files of a directory that follow each other are gathered, and written together, some by a helper.
+
     :param root: path of the directory, in which is nothing that an archive could name, and which is the caller's own.
+    :param helper: does `write_small`.
     :param base: path of a directory with what the archive's base has, on the same file system. What is kept of that is
         taken away from there.
     """
 
-    def __init__(self, root: str, base: str | None = None) -> None:
+    def __init__(self, root: str, helper: Helper, base: str | None = None) -> None:
+        self._helper = helper
+        self._gathered: list[SmallFile] = []
+        self._gathered_size = 0
         directory = os.open(root, _DIRECTORY)
         with contextlib.suppress(OSError):  # which says that it has none, or can have none
             os.removexattr(directory, INHERITED)  # a host's administrator may have given one to what is above
         try:
-            self._way = _WayOfMembers(directory)
+            self._way = _WayOfMembers(directory, helper)
             self._way_to_others = Way(directory)  # what hard links are made of
         finally:
             os.close(directory)
@@ -201,7 +211,9 @@ class Unpacker:
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         try:
             if kind is None:
+                self._write_gathered()
                 self._way.go([])
+                self._helper.settle()
         finally:
             for way in (self._way, self._way_to_others, self._base):
                 if way is not None:
@@ -217,18 +229,41 @@ class Unpacker:
         above, _slash, name = member.path.rpartition(b"/")
         try:
             if member.kind == TarKind.FILE and above == self._above and self._is_usual(member, name):
+                if member.size <= SMALL and member.extents is None:
+                    return self._gather(member, name, content)
                 return self._file(member, name, content)
             *parts, name = checked(member)
+            self._write_gathered()
             self._go(member, parts)
             self._above = above
             if member.kind == TarKind.FILE:
                 return self._file(member, name, content)
+            if member.kind in (TarKind.KEPT, TarKind.HARD_LINK):
+                self._helper.settle()  # what these look at is to be there
             if member.kind == TarKind.KEPT:
                 return self._keep(member, parts, name)
             self._other(member, name)
             return 0
         except FileExistsError:
-            raise Damaged("%s is in it twice" % shown_path(member.path)) from None
+            raise Damaged(TWICE % shown_path(member.path)) from None
+
+    def _gather(self, member: Member, name: bytes, content: Iterable[memoryview]) -> int:
+        """Have a small file be written with others of its directory."""
+        self._gathered.append((name, member.mode, member.uid, member.gid, member.mtime, b"".join(content)))
+        self._gathered_size += member.size
+        if len(self._gathered) == FILES_OF_PART or self._gathered_size > GATHERED:
+            self._write_gathered()
+        return member.size
+
+    def _write_gathered(self) -> None:
+        files, self._gathered, self._gathered_size = self._gathered, [], 0
+        if len(files) >= LEAST_OF_PART and self._helper.ready():
+            above = self._above
+            self._helper.give(
+                [self._way.here], files, lambda answer, given: write_again(given[0], above, files[answer:])
+            )
+        elif files:
+            write_again(self._way.here, self._above, files)
 
     @staticmethod
     def _is_usual(member: Member, name: bytes) -> bool:
@@ -249,10 +284,10 @@ class Unpacker:
 
     def _file(self, member: Member, name: bytes, content: Iterable[memoryview]) -> int:
         # To change the mode afterwards takes a file system longer.
-        descriptor = os.open(name, _NEW_FILE, member.mode & 0o777, dir_fd=self._way.here)
+        descriptor = os.open(name, NEW_FILE, member.mode & 0o777, dir_fd=self._way.here)
         try:
-            _fill(descriptor, member, content)
-            _finish(descriptor, member)
+            fill(descriptor, member, content)
+            finish_file(descriptor, member)
         finally:
             os.close(descriptor)
         return member.size
@@ -293,7 +328,7 @@ class Unpacker:
             descriptor = os.open(name, _ANY, dir_fd=here)
             try:
                 os.chown(name, member.uid, member.gid, dir_fd=here, follow_symlinks=False)
-                _finish("/proc/self/fd/%d" % descriptor, member, owned=True)
+                finish_file("/proc/self/fd/%d" % descriptor, member, owned=True)
             finally:
                 os.close(descriptor)
 
@@ -309,50 +344,6 @@ class Unpacker:
             raise Damaged(
                 "%s is a hard link to what it has not: %s" % (shown_path(member.path), error.strerror)
             ) from None
-
-
-def _fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> None:
-    """Write the content of a file; what is a hole in it takes no room on the disk."""
-    if member.extents is None:
-        disk = Writeback(descriptor) if member.size > BEGUN_TOGETHER else None
-        place = 0
-        for part in content:
-            written = os.pwrite(descriptor, part, place)
-            while written < len(part):
-                written += os.pwrite(descriptor, part[written:], place + written)
-            place += written
-            if disk is not None:
-                disk.wrote(written)
-        return
-    extents = iter(member.extents)
-    place = left = 0
-    for part in content:
-        while part:
-            while not left:
-                place, left = next(extents)
-            written = os.pwrite(descriptor, part[:left], place)
-            place, left, part = place + written, left - written, part[written:]
-    os.ftruncate(descriptor, member.size)
-
-
-def _finish(file: int | str, member: Member, owned: bool = False) -> None:
-    """Give a file its owner, attributes, mode and time, in the order in which none takes another away."""
-    status = os.stat(file)
-    if not owned and (status.st_uid, status.st_gid) != (member.uid, member.gid):
-        os.chown(file, member.uid, member.gid)
-    # A new file has no set-ID bit that this could have taken away. A directory keeps the one that it has taken over.
-    if status.st_mode & MODE_BITS != member.mode:
-        os.chmod(file, member.mode)
-    for name, value in member.attributes.items():
-        try:
-            os.setxattr(file, name, value)
-        except OSError as error:
-            said = "%s has the attribute %a, which the file system of /var/lib/unshare does not take: %s"
-            raise TargetError(said % (shown_path(member.path), name, error.strerror)) from error
-    try:
-        os.utime(file, ns=(member.mtime, member.mtime))
-    except (OSError, OverflowError):
-        pass  # a time that no file can have here
 
 
 def nothing() -> Iterator[memoryview]:

@@ -17,8 +17,9 @@ from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of, unpacked
+from .helper import Helper
 from .increments import Base, Moment
-from .packing import Packer
+from .packing import Packer, plain_members
 from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING, volume_name
 from .tar_members import Member, TarKind
 from .tar_reading import Members
@@ -126,10 +127,10 @@ def write(
     :param base: what need not be in it.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
-    with Checksum() as checksum, Sink(file, checksum) as sink:
+    with Helper(plain_members) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
-        packer = Packer(sink, base)
+        packer = Packer(sink, helper, base)
         found = []
         for name in manifest.volumes:
             directory = open_volume(name)

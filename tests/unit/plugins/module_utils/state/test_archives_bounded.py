@@ -17,6 +17,8 @@ from ansible_collections.unshare.container.plugins.module_utils.state import (
     volume_archives,
 )
 from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum
+from ansible_collections.unshare.container.plugins.module_utils.state.file_writing import write_small
+from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
 from ansible_collections.unshare.container.plugins.module_utils.state.increments import Moment
 from ansible_collections.unshare.container.plugins.module_utils.state.unpacking import Unpacker
 from ansible_collections.unshare.container.plugins.module_utils.state.volume_archives import (
@@ -88,7 +90,12 @@ def export(directory: Path, path: Path, base: Path | None = None) -> None:
 def unpack(path: Path, target: Path, base: Path | None = None) -> None:
     target.mkdir()
     of_base = None if base is None else str(base)
-    with path.open("rb", buffering=0) as file, Checksum() as checksum, Unpacker(str(target), of_base) as unpacker:
+    with (
+        path.open("rb", buffering=0) as file,
+        Helper(write_small) as helper,
+        Checksum() as checksum,
+        Unpacker(str(target), helper, of_base) as unpacker,
+    ):
         VolumesArchive(file, checksum).read(unpacker.write)
 
 

@@ -17,10 +17,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.state import packing, tar_reading
 from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum, Sink
+from ansible_collections.unshare.container.plugins.module_utils.state.file_writing import write_small
+from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
 from ansible_collections.unshare.container.plugins.module_utils.state.packing import (
     ATTRIBUTE_COST,
     ATTRIBUTES_LIMIT,
     Packer,
+    plain_members,
 )
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_reading import Members
@@ -46,8 +49,13 @@ def packed(data: Path, path: Path) -> list[str]:
     """Write the archive of a directory. Return the paths in it, with what hard links are of."""
     directory = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with path.open("wb", buffering=0) as file, Checksum() as checksum, Sink(file, checksum) as sink:
-            Packer(sink).pack(directory, b"data")
+        with (
+            path.open("wb", buffering=0) as file,
+            Helper(plain_members) as helper,
+            Checksum() as checksum,
+            Sink(file, checksum) as sink,
+        ):
+            Packer(sink, helper).pack(directory, b"data")
             sink.put(TAR_END)
             sink.flush()
     finally:
@@ -114,7 +122,11 @@ def test_v5_reading_leaves_the_time_of_access(data: Path, tmp_path: Path) -> Non
 def imported(archive: Path, aside: Path) -> None:
     """Unpack what `packed` has written."""
     aside.mkdir(mode=0o700)
-    with archive.open("rb", buffering=0) as file, Unpacker(str(aside)) as unpacker:
+    with (
+        archive.open("rb", buffering=0) as file,
+        Helper(write_small) as helper,
+        Unpacker(str(aside), helper) as unpacker,
+    ):
         members = Members(file)
         member = members.next()
         while member is not None:

@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: The unshare.container authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A second process does parts of a work, in order, and leaves nothing behind, however either of the two ends."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.state import helper as module
+from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
+
+
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+
+
+def descriptors() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def children() -> str:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+
+
+def sum_of(given: t.Sequence[int], numbers: list[int]) -> tuple[int, int]:
+    return sum(numbers), os.fstat(given[0]).st_ino
+
+
+def test_what_waits_is_done_in_its_order(tmp_path: Path) -> None:
+    said: list[object] = []
+    before = descriptors()
+    with Helper(sum_of) as helper:
+        helper.then([], lambda _given: said.append("at once"))
+        assert said == ["at once"]
+        for number in range(20):
+            directory = os.open(tmp_path, os.O_RDONLY)
+            if helper.ready():
+                helper.give([directory], [number, 1], lambda answer, given: said.append((*answer, len(given))))
+            helper.then([directory], lambda given, number=number: said.append((number, os.fstat(given[0]).st_ino)))  # type: ignore[misc]
+        while not helper.ready():
+            pass
+    inode = tmp_path.stat().st_ino
+    assert [each for each in said[1:] if len(each) == 2] == [(number, inode) for number in range(20)]  # type: ignore[arg-type]
+    assert said[1:3] == [(1, inode, 1), (0, inode)]
+    assert descriptors() == before
+    assert not children()
+
+
+def test_few_steps_wait_at_a_time(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with Helper(sum_of) as helper:
+        for _number in range(3 * module.WAITING):
+            if helper.ready():
+                helper.give([directory], [1], lambda _answer, _given: None)
+            helper.then([os.dup(directory)], lambda _given: None)
+            assert len(descriptors()) < 2 * module.WAITING + 32
+    os.close(directory)
+
+
+def test_a_helper_that_is_killed_is_an_error(tmp_path: Path) -> None:
+    before = descriptors()
+
+    def ends(_given: t.Sequence[int], _request: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        with Helper(ends) as helper:
+            directory = os.open(tmp_path, os.O_RDONLY)
+            helper.give([directory], None, lambda _answer, _given: None)
+            helper.then([directory], lambda _given: pytest.fail("what comes later was done"))
+
+    with pytest.raises(LauncherError, match="was killed"):
+        work()
+    assert descriptors() == before
+    assert not children()
+
+
+def test_to_give_to_a_helper_that_was_killed_is_an_error() -> None:
+    def work() -> None:
+        with Helper(sum_of) as helper:
+            os.kill(int(children()), signal.SIGKILL)
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            helper.give([], [1], lambda _answer, _given: None)
+
+    with pytest.raises(LauncherError, match="was killed"):
+        work()
+
+
+def test_an_error_ends_a_helper_before_it_is_raised_further() -> None:
+    """Whoever is told of it removes what was written, and nobody may write to that any more."""
+    reading, writing = os.pipe()
+    before = descriptors()
+
+    def waits(given: t.Sequence[int], _request: object) -> None:
+        os.write(given[0], b"1")
+        signal.pause()
+
+    def work() -> None:
+        with Helper(waits) as helper:
+            helper.give([writing], None, lambda _answer, _given: None)
+            os.read(reading, 1)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert not children()
+    assert descriptors() == before
+    os.close(reading)
+    os.close(writing)
+
+
+def test_an_action_that_fails_ends_it_too(tmp_path: Path) -> None:
+    before = descriptors()
+
+    def fails(_answer: object, _given: object) -> None:
+        raise KeyError
+
+    def work() -> None:
+        with Helper(sum_of) as helper:
+            directory = os.open(tmp_path, os.O_RDONLY)
+            for _part in range(2):
+                helper.give([directory], [1], fails)
+            helper.then([directory], lambda _given: pytest.fail("what comes later was done"))
+
+    with pytest.raises(KeyError):
+        work()
+    assert not children()
+    assert descriptors() == before
+
+
+def test_a_helper_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
+    """Among them could be a lock, or the end of a pipe for which somebody waits."""
+    with (tmp_path / "lock").open("w"), Helper(lambda _given, _request: descriptors()) as helper:
+        found: list[list[str]] = []
+        helper.give([], None, lambda answer, _given: found.append(answer))
+        helper.settle()
+    assert len(found[0]) == 5  # its standard streams, its socket, and the directory that is listed
+
+
+def test_a_helper_ends_with_who_was_killed() -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with Helper(sum_of):
+            os.write(writing, children().encode())
+            signal.pause()
+    helper = os.pidfd_open(int(os.read(reading, 100)))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert select.select([helper], [], [], 20)[0]
+    for descriptor in (helper, reading, writing):
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("case", ["one processor", "no process", "no descriptor"])
+def test_without_a_helper_all_is_done_here(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    def fails(*_arguments: object) -> int:
+        raise OSError
+
+    before = descriptors()
+    if case == "one processor":
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1})
+    elif case == "no process":
+        monkeypatch.setattr(os, "fork", fails)
+    else:
+        monkeypatch.setattr(
+            "ansible_collections.unshare.container.plugins.module_utils.launcher.linux.pidfd_open", fails
+        )
+    with Helper(sum_of) as helper:
+        assert not helper.ready()
+        done: list[int] = []
+        helper.then([], lambda _given: done.append(1))
+        assert done == [1]
+    assert descriptors() == before
+    assert not children()
+
+
+def test_what_has_no_room_is_a_fault_of_the_program() -> None:
+    with pytest.raises(ValueError, match="bytes"), Helper(sum_of) as helper:
+        helper.give([], bytes(module.PART_ROOM), lambda _answer, _given: None)
