@@ -61,6 +61,17 @@ def first_process(host: Machine, name: str) -> str:
 
 
 @pytest.mark.shows("network")
+def test_n8_networkd_leaves_the_interfaces_of_containers_alone(fleet: Fleet, host: Machine) -> None:
+    """The host has a file for all interfaces, with its address."""
+    assert "Type=ether" in host.succeed("cat /etc/systemd/network/10-ethernet.network")
+    port = host.succeed("ip -brief link show unshare.web.eth0").split("@")[0]
+    assert " master " in host.succeed(f"ip link show {port}")
+    assert host.succeed(f"ip -4 -brief address show {port}") == ""
+    assert " unmanaged" in host.succeed(f"networkctl --no-legend list {port}")
+    assert host.succeed("ip -4 -brief address show eth0")
+
+
+@pytest.mark.shows("network")
 def test_n8_rules_come_back_when_the_hosts_packet_filter_begins_anew(fleet: Fleet, host: Machine) -> None:
     pids = [first_process(host, name) for name in fleet.containers]
     until(host, ASK)

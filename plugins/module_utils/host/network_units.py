@@ -10,6 +10,9 @@ itself.
 systemd does not watch a path while the unit runs that the path starts. So that unit ends at once, and the work comes
 after it: a change meanwhile is either seen by the work or starts it again. Nor does it keep an event of one path of a
 unit when there is one of another: so each path has a unit.
+
+A file beside them has systemd-networkd leave the interfaces of containers alone. Else a `.network` file of the host's
+for all interfaces (`Type=ether`) would give them the host's address, and take them away from their bridge.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from ..launcher.network_records import MADE_NAME, MADE_NAME_BYTES
 from ..launcher.paths import STATE_DIRECTORY
 from ..state.target import TargetError
 
@@ -37,6 +41,9 @@ WATCHED = (
     "run-connman",
 )
 """Paths as systemd-escape(1) has them. Of a directory systemd misses nothing that happens in it; of a file it may."""
+
+UNMANAGED = "00-unshare.network"  # the first file, by its name, that an interface matches is that which counts
+NETWORKD = "systemd-networkd.service"
 
 SECONDS = 30.0
 _HEAD = "# Written by the Ansible collection unshare.container, and removed with the last container.\n"
@@ -107,6 +114,14 @@ Unit=%(changed)s
 [Install]
 WantedBy=multi-user.target
 """
+_UNMANAGED = """\
+%%(head)s
+[Match]
+Name=%s
+
+[Link]
+Unmanaged=yes
+""" % (MADE_NAME % ("[0-9a-f]" * 2 * MADE_NAME_BYTES))
 
 
 class NetworkUnits:
@@ -118,6 +133,7 @@ class NetworkUnits:
 
     def __init__(self, directory: Path, root: Path) -> None:
         self.directory = directory
+        self.unmanaged = directory.parent / "network" / UNMANAGED
         self.links: dict[Path, str] = {}
         self.watches = [WATCH.replace("@", f"@{place}") for place in WATCHED]
         links = [("multi-user.target", unit, WATCH) for unit in self.watches]
@@ -128,7 +144,8 @@ class NetworkUnits:
     def files(self) -> dict[Path, str]:
         """Return the text of each file, by path."""
         texts = {REFRESH: _REFRESH, CHANGED: _CHANGED, WATCH: _WATCH}
-        return {self.directory / name: text % _WORDS for name, text in texts.items()}
+        files = {self.directory / name: text for name, text in texts.items()}
+        return {path: text % _WORDS for path, text in {**files, self.unmanaged: _UNMANAGED}.items()}
 
     def are_linked(self) -> bool:
         """Return whether the links are there by which others start them."""
@@ -142,12 +159,23 @@ class NetworkUnits:
                 link.symlink_to(target)
 
     def begin(self, systemd: Any) -> list[str]:
-        """Have the host be watched from now on, by the units as they are. Return a warning where that is not so."""
+        """Have the host be watched from now on, by the units as they are. Return a warning for what is not so."""
+        warnings = []
         try:
             systemd.restart(self.watches, SECONDS)
         except TargetError as error:
-            return [f"running containers do not follow the host's name servers, and flushed rules stay away: {error}"]
-        return []
+            said = "running containers do not follow the host's name servers, and flushed rules stay away"
+            warnings.append(f"{said}: {error}")
+        try:
+            self._tell_networkd(systemd)
+        except TargetError as error:
+            warnings.append(f"{NETWORKD} may configure interfaces of containers until its next start: {error}")
+        return warnings
+
+    @staticmethod
+    def _tell_networkd(systemd: Any) -> None:
+        if systemd.is_active(NETWORKD):
+            systemd.reload_unit(NETWORKD, SECONDS)
 
     def remove(self, systemd: Any) -> None:
         """Remove the files, and what runs by them."""
@@ -162,3 +190,6 @@ class NetworkUnits:
         for path in self.files():
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
+        if systemd.present:
+            with contextlib.suppress(TargetError):  # no interface is left that this would be about
+                self._tell_networkd(systemd)

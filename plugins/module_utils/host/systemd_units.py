@@ -210,6 +210,10 @@ class Systemd:
         self._run("reset-failed", unit)
         self._order(timeout + 2 * MARGIN, "start", unit)
 
+    def reload_unit(self, unit: str, timeout: float) -> None:
+        """Have what the unit runs read its settings again, and wait for it."""
+        self._order(timeout, "reload", unit)
+
     def restart(self, units: list[str], timeout: float) -> None:
         """Stop the units that are active, start all of them, and wait for that."""
         self._order(timeout, "restart", *units)

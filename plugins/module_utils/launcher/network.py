@@ -18,7 +18,17 @@ from .excursion import in_child
 from .host_settings import distrust, has_ipv6
 from .made_interfaces import DECLARED, MadeInterface
 from .netlink import Netlink
-from .network_records import BRIDGE, IPVLAN, MACVLAN, PHYSICAL, ROUTED, ZONE, Interface
+from .network_records import (
+    BRIDGE,
+    IPVLAN,
+    MACVLAN,
+    MADE_NAME,
+    MADE_NAME_BYTES,
+    PHYSICAL,
+    ROUTED,
+    ZONE,
+    Interface,
+)
 from .wires import DECIDED, LOOPBACK_METRIC, InZone, OnBridge, Wire, add_name, remove_link
 
 OWN_NAMESPACE, FIRST_NAMESPACE = "/proc/self/ns/net", "/proc/1/ns/net"
@@ -192,7 +202,7 @@ HOST_OF_ROUTED = {AF_INET: "169.254.1.1", AF_INET6: "fe80::1"}
 
 def _unused_name() -> str:
     """Return a name that no interface has."""
-    return "u" + os.urandom(7).hex()
+    return MADE_NAME % os.urandom(MADE_NAME_BYTES).hex()
 
 
 def fetch(mac: str, kind: str, name: str, home: int) -> None:

@@ -30,7 +30,7 @@ from ..launcher.host_settings import has_ipv6, kernel_has_ipv6
 from ..launcher.kinds import ContractError
 from ..launcher.netlink import Netlink
 from ..launcher.network import HOST_OF_ROUTED, WIRES
-from ..launcher.network_records import FILTERED, FOR_DHCP, OUTSIDE_MAC, ROUTED, ZONE
+from ..launcher.network_records import FILTERED, FOR_DHCP, MADE_NAME, MADE_NAME_BYTES, OUTSIDE_MAC, ROUTED, ZONE
 from ..launcher.paths import read_text
 from ..launcher.wires import Wire, gateway_of
 from .configs import configs_of_others
@@ -305,7 +305,7 @@ def wire(
         wires.append(
             WIRES[interface.kind](
                 interface,
-                host_name="u" + digest("port", name, interface.name).hex() if interface.kind in FILTERED else "",
+                host_name=MADE_NAME % digest("port", name, interface.name).hex() if interface.kind in FILTERED else "",
                 other_name="unshare.%s.%s" % (name, interface.name),
                 mac="" if interface.kind in OUTSIDE_MAC else interface.mac or _hardware_address(hashed),
                 host_mac=_hardware_address(digest("host", interface.parent))
@@ -322,13 +322,13 @@ def wire(
 
 def bridge_name(zone: str) -> str:
     """Return the name of a zone's bridge on the host."""
-    return "u" + digest("bridge", zone).hex()
+    return MADE_NAME % digest("bridge", zone).hex()
 
 
 def digest(*words: str) -> bytes:
-    """Return seven bytes that stand for some words: as many as a name has room for in hexadecimal digits."""
+    """Return `MADE_NAME_BYTES` bytes that stand for some words."""
     text = "\0".join(words).encode()
-    return bytes(blake2b(text, digest_size=7).digest())
+    return bytes(blake2b(text, digest_size=MADE_NAME_BYTES).digest())
 
 
 def _hardware_address(data: bytes, least: int = 0) -> str:

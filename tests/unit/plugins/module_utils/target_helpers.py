@@ -156,6 +156,11 @@ class FakeSystemd(Systemd):
     def reload(self) -> None:
         self.orders.append("daemon-reload")
 
+    def reload_unit(self, unit: str, timeout: float) -> None:
+        self.orders.append(f"reload {unit}")
+        if self.broken:
+            raise TargetError("systemctl reload: it went wrong")
+
     def limit(self, unit: str, assignments: list[str]) -> None:
         self.orders.append(f"limit {unit} {' '.join(assignments)}")
 

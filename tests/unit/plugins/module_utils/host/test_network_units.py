@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import network_units
 from ansible_collections.unshare.container.plugins.module_utils.host.boot import Boot
 from ansible_collections.unshare.container.plugins.module_utils.host.network_units import NetworkUnits
+from ansible_collections.unshare.container.plugins.module_utils.launcher import network
 from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import STATE_DIRECTORY
+from ansible_collections.unshare.container.plugins.module_utils.state import zones
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
 from ..target_helpers import FakeContainer, FakeSystemd
@@ -32,6 +35,8 @@ ALL = sorted(
         *(f"multi-user.target.wants/{unit}" for unit in WATCHES),
     ]
 )
+NETWORK_FILE = "etc/systemd/network/00-unshare.network"
+RELOAD_NETWORKD = f"reload {network_units.NETWORKD}"
 RESTART, STOP = f"restart {' '.join(WATCHES)}", f"stop unshare-network@*.path {REFRESH}"
 
 
@@ -108,6 +113,7 @@ def test_a_host_without_systemd_has_none(layout: Layout) -> None:
     systemd = FakeSystemd(present=False)
     assert not boot(layout, systemd).apply("started")
     assert there(layout) == []
+    assert not (layout.root / NETWORK_FILE).exists()
     assert systemd.orders == []
 
 
@@ -121,6 +127,40 @@ def test_a_host_that_cannot_be_watched_is_a_warning(layout: Layout) -> None:
     assert "it went wrong" in warning
     with pytest.raises(TargetError):
         systemd.restart([], 1)
+
+
+def test_n8_networkd_leaves_the_interfaces_of_containers_alone(layout: Layout) -> None:
+    """A file for all interfaces, as some have it, would give them the host's address and take them off their bridge."""
+    systemd = FakeSystemd()
+    systemd.active.add(network_units.NETWORKD)
+    file = layout.root / NETWORK_FILE
+    assert boot(layout, systemd).apply("started")
+    assert systemd.orders == ["daemon-reload", RESTART, RELOAD_NETWORKD]
+    assert "\n[Link]\nUnmanaged=yes\n" in file.read_text()
+    (pattern,) = re.findall("^Name=(.*)$", file.read_text(), re.MULTILINE)
+    for name in (zones.bridge_name("web"), network._unused_name()):
+        assert fnmatch.fnmatchcase(name, pattern)
+    for name in ("eth0", "enp0s3", "u0", "usb0", "u" + "g" * 14, "u" + "0" * 13, "u" + "0" * 15):
+        assert not fnmatch.fnmatchcase(name, pattern)
+    file.unlink()
+    assert boot(layout, systemd).would_change("started")
+    assert boot(layout, systemd).apply("started")
+    assert file.exists()
+    systemd.active = {network_units.NETWORKD}
+    systemd.active_instances = list  # type: ignore[method-assign]
+    systemd.orders.clear()
+    assert boot(layout, systemd).apply("absent")
+    assert systemd.orders == [STOP, RELOAD_NETWORKD, "daemon-reload"]
+    assert not file.exists()
+
+
+def test_networkd_that_does_not_read_it_is_a_warning(layout: Layout) -> None:
+    systemd = FakeSystemd()
+    systemd.active.add(network_units.NETWORKD)
+    systemd.broken = True
+    made = boot(layout, systemd)
+    assert made.apply("started")
+    assert "may configure interfaces of containers" in made.warnings[1]
 
 
 def test_each_path_has_a_unit_of_its_own() -> None:
