@@ -12,8 +12,7 @@ import errno
 import os
 
 from . import data, devices
-from .errors import LauncherError
-from .paths import make_directory, read_text, write_atomically
+from .paths import make_directory, read_kept, read_text, write_atomically
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,14 +78,7 @@ UNIT_PROPERTIES = {
 
 def read(directory: str) -> dict[str, Any]:
     """Return the limits kept for the container whose directory this is, as `host/limits` parses them."""
-    path = os.path.join(directory, FILE)
-    text = read_text(path)
-    if not text:
-        return {}
-    try:
-        return data.parse(text, path)
-    except ValueError as error:
-        raise LauncherError("%s; declare the limits again" % error) from error
+    return read_kept(os.path.join(directory, FILE), "declare the limits again")
 
 
 def write(directory: str, limits: dict[str, Any]) -> None:

@@ -6,8 +6,13 @@ from __future__ import annotations
 
 import os
 
-from . import trees
+from . import data, trees
+from .errors import LauncherError
 from .targets import plain_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 STATE_DIRECTORY = "/var/lib/unshare"
 RUN_DIRECTORY = "/run/unshare"
@@ -63,6 +68,19 @@ def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> 
         return text.decode("utf-8", "replace")
     finally:
         os.close(descriptor)
+
+
+def read_kept(path: str, remedy: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file that is kept for a container; an empty one where there is no file.
+
+    Raises:
+        LauncherError: the file is damaged; the message ends with the remedy.
+    """
+    text = read_text(path)
+    try:
+        return data.parse(text, path) if text else {}
+    except ValueError as error:
+        raise LauncherError("%s; %s" % (error, remedy)) from error
 
 
 def write_atomically(path: str, text: str, mode: int = 0o600, durable: bool = False, aside: str | None = None) -> None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 
 from ..launcher import data
-from ..launcher.errors import LauncherError
-from ..launcher.paths import CONFIGS_FILE, STATE_DIRECTORY, make_directory, read_text, write_atomically
+from ..launcher.paths import CONFIGS_FILE, STATE_DIRECTORY, make_directory, read_kept, read_text, write_atomically
 
 CONFIG_FILE = "config.json"
 CONFIGS_LIMIT = 1 << 24  # bytes of the file in which those of all are kept
@@ -27,14 +26,7 @@ _read_anew: set[str] = set()
 
 def read_config(directory: str) -> dict[str, object]:
     """Return the remembered settings of the container whose directory this is."""
-    path = os.path.join(directory, CONFIG_FILE)
-    text = read_text(path)
-    if not text:
-        return {}
-    try:
-        return data.parse(text, path)
-    except ValueError as error:
-        raise LauncherError("%s; restore it from a backup" % error) from error
+    return read_kept(os.path.join(directory, CONFIG_FILE), "restore it from a backup")
 
 
 def write_config(directory: str, config: dict[str, object]) -> None:

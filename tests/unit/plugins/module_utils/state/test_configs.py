@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded
+from ansible_collections.unshare.container.plugins.module_utils.launcher import guarded, paths
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state import configs
 
@@ -48,7 +48,8 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
     monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
     process = Process(tmp_path / "containers", monkeypatch)
-    monkeypatch.setattr(configs, "read_text", process.read_text)
+    for module in (configs, paths):
+        monkeypatch.setattr(module, "read_text", process.read_text)
     return process
 
 
