@@ -269,18 +269,24 @@ class Boot:
     def _apply_unit(self) -> None:
         try:
             shared = self._lacks_links() or any(_text(path) != text for path, text in self.shared.files().items())
+            if shared:
+                self.shared.unlink()  # so that the next run goes on where this one may be interrupted
             for path, text in self._files().items():
                 if _text(path) != text:
-                    path.parent.mkdir(parents=True, exist_ok=True)
+                    if not path.parent.is_dir():
+                        path.parent.mkdir(parents=True)
+                        path.parent.chmod(0o755)  # systemd-networkd is another user
                     write_atomically(str(path), text, 0o644)
             if self.is_enabled() and not self._will_be_enabled():
                 self.wanted.unlink()
             elif self._will_be_enabled() and not self.is_enabled():
                 self.wanted.parent.mkdir(parents=True, exist_ok=True)
                 self.wanted.symlink_to("/" + str(self.template.relative_to(self.layout.root)))
-            self.shared.link()
             self.systemd.reload()
-            self.warnings += self.shared.begin(self.systemd) if shared else []
+            if shared:
+                self.warnings += self.shared.begin(self.systemd)
+                self.shared.link()
+                self.systemd.reload()
         except OSError as error:
             raise TargetError(f"the unit {self.unit} cannot be written: {explain(error)}") from error
 

@@ -158,6 +158,12 @@ class NetworkUnits:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(target)
 
+    def unlink(self) -> None:
+        """Remove these links."""
+        for link in self.links:
+            with contextlib.suppress(FileNotFoundError):
+                link.unlink()
+
     def begin(self, systemd: Any) -> list[str]:
         """Have the host be watched from now on, by the units as they are. Return a warning for what is not so."""
         warnings = []

@@ -249,7 +249,8 @@ class Archiving:
             if not check:
                 remove_entries(self.directory, (IMPORTING,))
             try:
-                with self._as_option("path"), Helper(write_small) as helper, contextlib.ExitStack() as stack:
+                helped = None if check else write_small
+                with self._as_option("path"), Helper(helped) as helper, contextlib.ExitStack() as stack:
                     source = stack.enter_context(archive_streams.unpacked(file))
                     archive = VolumesArchive(source, stack.enter_context(Checksum()))
                     self._refuse(archive.manifest, other, replace)

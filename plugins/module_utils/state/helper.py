@@ -4,33 +4,37 @@
 """A second process that does parts of a long work, so that a host with a free processor is done earlier.
 
 Python runs one thread at a time, and a file costs more steps of Python than a checksum does. A part is many files of
-one directory: its descriptor goes to the helper over a socket, the rest through memory that both share. What the helper
-fails to do it leaves undone, and says so; the first process does that again, and tells the error.
+one directory: its descriptor goes to the helper over a socket, the rest through memory that both share. A file that the
+helper fails with it leaves undone, and says so; the first process does that again, and tells the error.
+
+The helper has all descriptors of the first process. So a lock that the first one has is free only when neither can
+write any more: a process that is killed gives up its locks before its children are.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import mmap
 import os
 import pickle
 import select
+import signal
 import socket
 import struct
 from collections import deque
-from typing import Any, Callable, NoReturn, Sequence, TypeVar
+from typing import Any, Callable, Sequence, TypeVar
 
 from ..launcher import linux
-from ..launcher.descriptors import close_all_but, occupy_streams
 from ..launcher.errors import LauncherError
 from ..launcher.process import Process
 
 PARTS = 4  # that the helper has at a time
 PART_ROOM = 1 << 20  # bytes of a part, or of the answer to it
-WAITING = 32  # parts and steps whose turn has not come: each has descriptors
+WAITING = 16  # parts and steps whose turn has not come: each has descriptors
 FILES_OF_PART = 64
 LEAST_OF_PART = 8  # files; fewer are not worth the message
-HELPER_KILLED = "a process that did a part of this was killed: try again"
+HELPER_ENDED = "a process that did a part of this has ended before that was done: try again"
 
 Work = Callable[[Sequence[int], Any], Any]
 H = TypeVar("H", bound="Helper")
@@ -47,7 +51,7 @@ class _Step:
 
     __slots__ = ("action", "descriptors", "is_part")
 
-    def __init__(self, descriptors: Sequence[int], action: Callable[..., object], is_part: bool) -> None:
+    def __init__(self, descriptors: list[int], action: Callable[..., object], is_part: bool) -> None:
         self.descriptors = descriptors
         self.action = action
         self.is_part = is_part
@@ -63,21 +67,19 @@ class Helper:
     Where there is no second processor, or no room for a process, there is none: it is never `ready`.
 
     :param work: what the child does with a part: it is called with descriptors and a request, and returns the answer.
-        It raises no exception, and changes nothing but files.
+        It raises no exception, and changes nothing but files. None where there is nothing to do for a helper.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work | None) -> None:
         self._work = work
         self._steps: deque[_Step] = deque()
         self._process: Process | None = None
         self._given = self._taken = 0
 
     def __enter__(self: H) -> H:
-        if len(os.sched_getaffinity(0)) > 1:
-            self._room = mmap.mmap(-1, PARTS * PART_ROOM)
-            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                self._begin(theirs)
+        if self._work is not None and len(os.sched_getaffinity(0)) > 1:
+            with contextlib.suppress(OSError):
+                self._begin(self._work)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
@@ -88,11 +90,13 @@ class Helper:
             for step in self._steps:
                 step.close()
             self._steps.clear()
+            self._work = None
             if self._process is not None:
                 self._process.end()  # so that it writes nothing more
                 self._process.close()
                 self._process = None
                 self._socket.close()
+                self._room.close()
 
     def ready(self) -> bool:
         """Do the steps whose turn has come. Return whether a part can be given then."""
@@ -108,17 +112,19 @@ class Helper:
         :param request: at most `PART_ROOM` bytes with its form, as the answer.
         :param done: is called with the answer and these descriptors, in its turn.
         """
-        step = _Step([os.dup(each) for each in descriptors], done, True)
+        step = _Step([], done, True)
         self._steps.append(step)
+        for descriptor in descriptors:
+            step.descriptors.append(os.dup(descriptor))
         size = _put(self._room, self._given, request)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", step.descriptors))]
         try:
             self._socket.sendmsg([_message.pack(size)], rights)
         except ConnectionError:
-            raise LauncherError(HELPER_KILLED) from None
+            raise LauncherError(HELPER_ENDED) from None
         self._given += 1
 
-    def then(self, descriptors: Sequence[int], action: Callable[[Sequence[int]], object]) -> None:
+    def then(self, descriptors: list[int], action: Callable[[Sequence[int]], object]) -> None:
         """Do a step when all before it is done: now, where nothing waits.
 
         :param descriptors: are closed afterwards.
@@ -144,7 +150,7 @@ class Helper:
         if step.is_part:
             said = self._said()
             if not said:
-                raise LauncherError(HELPER_KILLED)
+                raise LauncherError(HELPER_ENDED)
             answer = _get(self._room, self._taken, *_message.unpack(said))
             self._taken += 1
         try:
@@ -159,40 +165,48 @@ class Helper:
         except ConnectionError:  # it has left parts that it was given
             return b""
 
-    def _begin(self, theirs: socket.socket) -> None:
+    def _begin(self, work: Work) -> None:
+        """Make the child. Raise OSError when there is no room for it."""
+        room = mmap.mmap(-1, PARTS * PART_ROOM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
+        # What a signal raises in the child would go up through the steps of its parent, and undo them.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             child = os.fork()
             if child == 0:
-                self._be_child(theirs, parent)
+                try:
+                    linux.end_with(parent)
+                    ours.close()
+                    _help(work, theirs, room)
+                finally:
+                    os._exit(1)
             self._process = Process.pin_child(child)
-        except OSError:
-            self._socket.close()
-
-    def _be_child(self, theirs: socket.socket, parent: int) -> NoReturn:
-        try:
-            close_all_but({theirs.fileno()})  # a lock among them would be held by a child that does not end
-            occupy_streams()
-            linux.end_with(parent)
-            self._help(theirs)
+            self._socket, self._room = ours, room
         finally:
-            os._exit(0)
+            theirs.close()
+            if self._process is None:
+                ours.close()
+                room.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
-    def _help(self, theirs: socket.socket) -> None:
-        """Do what comes, until nobody is there any more."""
-        while True:
-            given = array.array("i")
-            said, rights, *_flags = theirs.recvmsg(_message.size, socket.CMSG_SPACE(4 * given.itemsize))
-            if not said:
-                return
-            for _level, _kind, data in rights:
-                given.frombytes(data)
-            answer = self._work(given, _get(self._room, self._given, *_message.unpack(said)))
-            size = _put(self._room, self._given, answer)
-            for descriptor in given:
-                os.close(descriptor)
-            theirs.send(_message.pack(size))
-            self._given += 1
+
+def _help(work: Work, theirs: socket.socket, room: mmap.mmap) -> None:
+    """Do the parts that come, until nobody is there any more."""
+    number = 0
+    while True:
+        given = array.array("i")
+        said, rights, *_flags = theirs.recvmsg(_message.size, socket.CMSG_SPACE(4 * given.itemsize))
+        if not said:
+            return
+        for _level, _kind, data in rights:
+            given.frombytes(data)
+        answer = work(given, _get(room, number, *_message.unpack(said)))
+        size = _put(room, number, answer)
+        for descriptor in given:
+            os.close(descriptor)
+        theirs.send(_message.pack(size))
+        number += 1
 
 
 _message = struct.Struct("=I")

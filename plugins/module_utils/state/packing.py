@@ -131,9 +131,9 @@ class Packer:
     def _pack_some(self, directory: int, names: list[bytes], odd: set[bytes]) -> None:
         """Write files of a directory. The helper reads the second half of them meanwhile."""
         half = len(names) // 2
-        if half < LEAST_OF_PART or self.base is not None or not self._helper.ready():
-            half = len(names)
         theirs = [name for name in names[half:] if name not in odd]
+        if min(half, len(theirs)) < LEAST_OF_PART or self.base is not None or not self._helper.ready():
+            half, theirs = len(names), []
 
         def put(answer: tuple[list[int], int, bytes], _given: object) -> None:
             lengths, size, members = answer

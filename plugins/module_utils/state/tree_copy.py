@@ -12,6 +12,7 @@ Nothing grows with the number of files but the copy itself: which file has furth
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -34,6 +35,7 @@ WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 AT_ONCE = 1 << 20
 MOST = 1 << 30  # bytes of one call of copy_file_range(2)
 DEFAULT_ACL = "system.posix_acl_default"
+LARGE = 1 << 26  # bytes of a file that the helper does not copy: it would be copied twice where it does not fit
 NOT_COPIED = -1  # blocks of a file of which the helper has no copy
 LEASED = (
     "%s: somebody inside has a lease on it (fcntl(2), F_SETLEASE), so that it cannot be read now: copy it while the "
@@ -96,9 +98,14 @@ class TreeCopy:
 
     def _leave(self, parent: int, name: str) -> None:
         """Give a directory that is complete what is its own, so that nothing in it inherits of that."""
-        outer = os.open("..", DIRECTORY, dir_fd=self._here)
+        source = os.open(name, DIRECTORY, dir_fd=parent)
+        try:
+            outer = os.open("..", DIRECTORY, dir_fd=self._here)
+        except BaseException:
+            os.close(source)
+            raise
         complete, self._here = self._here, outer
-        self._helper.then([complete, os.open(name, DIRECTORY, dir_fd=parent)], partial(self._finish, name))
+        self._helper.then([complete, source], partial(self._finish, name))
 
     def _finish(self, name: str, descriptors: Sequence[int]) -> None:
         target, source = descriptors
@@ -142,23 +149,22 @@ class TreeCopy:
                 self.size += count * trees.BLOCK
 
     def _copy_some(self, descriptors: Sequence[int], names: list[str]) -> list[int]:
-        """Copy files from a directory into another. Return the blocks of each, or `NOT_COPIED`."""
+        """Copy files into another directory, up to one that fails. Return the blocks of each, or `NOT_COPIED`."""
         directory, here = descriptors
-        return [self._blocks_of_copy(directory, here, name) for name in names]
+        blocks = [NOT_COPIED] * len(names)
+        with contextlib.suppress(OSError, LauncherError):
+            for number, name in enumerate(names):
+                blocks[number] = self._blocks_of_copy(directory, here, name)
+        return blocks
 
     def _blocks_of_copy(self, directory: int, here: int, name: str) -> int:
-        try:
-            source = os.open(name, READ, dir_fd=directory)
-        except OSError:
-            return NOT_COPIED
+        source = os.open(name, READ, dir_fd=directory)
         try:
             status = os.fstat(source)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size > LARGE:
                 return NOT_COPIED
             self._copy_file(source, status, here, name)
             return status.st_blocks
-        except (OSError, LauncherError):
-            return NOT_COPIED
         finally:
             os.close(source)
 

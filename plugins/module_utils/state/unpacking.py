@@ -160,12 +160,16 @@ class _WayOfMembers(Way):
 
     def make(self, name: bytes, member: Member) -> None:
         os.mkdir(name, 0o700, dir_fd=self.here)
-        self.down(name)
-        self.members[-1] = member
+        self._enter(name, member)
 
     def down(self, name: bytes) -> None:
+        """Go back to a directory, which is finished by now: files that are written to it are as it makes them."""
+        self._helper.settle()
+        self._enter(name, None)
+
+    def _enter(self, name: bytes, member: Member | None) -> None:
         super().down(name)
-        self.members.append(None)
+        self.members.append(member)
 
     def up(self) -> None:
         member = self.members.pop()

@@ -127,7 +127,8 @@ def write(
     :param base: what need not be in it.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
-    with Helper(plain_members) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
+    helped = plain_members if base is None else None
+    with Helper(helped) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
         packer = Packer(sink, helper, base)

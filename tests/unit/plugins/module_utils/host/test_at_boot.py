@@ -108,7 +108,7 @@ def test_enabled_and_disabled(layout: Layout) -> None:
     assert listing(layout) == UNIT
     assert four_ways(boot(enabled=False, restart="no"))
     assert "Restart=no" in (layout.root / UNITS / ENABLED[3]).read_text()
-    assert [order for order in systemd.orders if "network" not in order] == ["daemon-reload"] * 5
+    assert [order for order in systemd.orders if "network" not in order] == ["daemon-reload"] * 6
     assert four_ways(boot(), "absent")
     assert listing(layout) == []
 
@@ -336,7 +336,7 @@ def test_limits_of_a_container_with_a_unit_are_the_units(layout: Layout) -> None
     assert four_ways(lambda: Boot(layout, "web", container, limits={"cpu_quota": 50}, systemd=systemd))
     assert "CPUQuota=50%" in (layout.root / UNITS / ENABLED[2]).read_text()
     assert container.calls == []
-    assert [order for order in systemd.orders if "network" not in order] == ["daemon-reload"] * 2
+    assert [order for order in systemd.orders if "network" not in order] == ["daemon-reload"] * 3
 
 
 def test_warnings(layout: Layout) -> None:

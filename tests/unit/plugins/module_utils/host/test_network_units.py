@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -38,6 +40,8 @@ ALL = sorted(
 NETWORK_FILE = "etc/systemd/network/00-unshare.network"
 RELOAD_NETWORKD = f"reload {network_units.NETWORKD}"
 RESTART, STOP = f"restart {' '.join(WATCHES)}", f"stop unshare-network@*.path {REFRESH}"
+
+BEGUN = ["daemon-reload", RESTART, "daemon-reload"]
 
 
 @pytest.fixture
@@ -80,19 +84,19 @@ def test_they_come_with_the_first_container_and_go_with_the_last(layout: Layout)
     (layout.root / UNITS / "nftables.service.wants/other.service").touch()
     assert boot(layout, systemd).apply("started")
     assert there(layout) == ALL
-    assert systemd.orders == ["daemon-reload", RESTART]
+    assert systemd.orders == BEGUN
     for link in (layout.root / UNITS).rglob("*.wants/unshare-*"):
         file = re.sub("@.+[.]", "@.", link.name)
         assert str(link.readlink()) == f"/{UNITS}/{file}"
         assert (layout.root / UNITS / file).is_file()
     assert boot(layout, systemd, "other").apply("started")
-    assert systemd.orders == ["daemon-reload", RESTART, "daemon-reload"]
+    assert systemd.orders == [*BEGUN, "daemon-reload"]
     assert boot(layout, systemd).apply("absent")
     assert there(layout) == ALL
     own = layout.root / UNITS / "multi-user.target.wants/unshare-network@run-mine.path"
     own.symlink_to(f"/{UNITS}/unshare-network@.path")
     assert boot(layout, systemd, "other").apply("absent")
-    assert systemd.orders[3:] == ["daemon-reload", STOP, "daemon-reload"]
+    assert systemd.orders[4:] == ["daemon-reload", STOP, "daemon-reload"]
     assert sorted(path.name for path in (layout.root / UNITS).rglob("*")) == ["nftables.service.wants", "other.service"]
 
 
@@ -105,7 +109,7 @@ def test_what_is_missing_of_them_is_made_again(layout: Layout, path: str) -> Non
     systemd.orders.clear()
     assert boot(layout, systemd).apply("stopped")
     assert there(layout) == ALL
-    assert systemd.orders == ["daemon-reload", RESTART]
+    assert systemd.orders == BEGUN
     assert not boot(layout, systemd).would_change("stopped")
 
 
@@ -135,7 +139,7 @@ def test_n8_networkd_leaves_the_interfaces_of_containers_alone(layout: Layout) -
     systemd.active.add(network_units.NETWORKD)
     file = layout.root / NETWORK_FILE
     assert boot(layout, systemd).apply("started")
-    assert systemd.orders == ["daemon-reload", RESTART, RELOAD_NETWORKD]
+    assert systemd.orders == ["daemon-reload", RESTART, RELOAD_NETWORKD, "daemon-reload"]
     assert "\n[Link]\nUnmanaged=yes\n" in file.read_text()
     (pattern,) = re.findall("^Name=(.*)$", file.read_text(), re.MULTILINE)
     for name in (zones.bridge_name("web"), network._unused_name()):
@@ -152,6 +156,32 @@ def test_n8_networkd_leaves_the_interfaces_of_containers_alone(layout: Layout) -
     assert boot(layout, systemd).apply("absent")
     assert systemd.orders == [STOP, RELOAD_NETWORKD, "daemon-reload"]
     assert not file.exists()
+
+
+@pytest.mark.parametrize("order", ["reload", "restart"])
+def test_a_run_that_is_interrupted_is_gone_on_with(layout: Layout, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    systemd = FakeSystemd()
+    boot(layout, systemd).apply("started")
+    (layout.root / NETWORK_FILE).write_text("of an earlier version")
+    with monkeypatch.context() as patch:
+        patch.setattr(systemd, order, lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            boot(layout, systemd).apply("started")
+    systemd.orders.clear()
+    assert boot(layout, systemd).apply("started")
+    assert systemd.orders == BEGUN
+    assert not boot(layout, systemd).would_change("started")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_networkd_can_read_it_whatever_new_directories_get(layout: Layout, mask: int) -> None:
+    former = os.umask(mask)
+    try:
+        boot(layout, FakeSystemd()).apply("started")
+    finally:
+        os.umask(former)
+    file = layout.root / NETWORK_FILE
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file.parent, file)] == [0o755, 0o644]
 
 
 def test_networkd_that_does_not_read_it_is_a_warning(layout: Layout) -> None:

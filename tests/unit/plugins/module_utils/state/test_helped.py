@@ -14,7 +14,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
-from ansible_collections.unshare.container.plugins.module_utils.state import file_writing, snapshots, volume_archives
+from ansible_collections.unshare.container.plugins.module_utils.state import (
+    file_writing,
+    helper,
+    snapshots,
+    tree_copy,
+    volume_archives,
+)
 from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum
 from ansible_collections.unshare.container.plugins.module_utils.state.file_writing import write_small
 from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
@@ -36,6 +42,20 @@ Processors = t.Callable[[set[int]], None]
 
 
 @pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
+    """Return what the helper has answered so far."""
+    found: list[t.Any] = []
+    real = helper._get
+
+    def get(*arguments: t.Any) -> t.Any:
+        found.append(real(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(helper, "_get", get)
+    return found
+
+
+@pytest.fixture
 def processors(monkeypatch: pytest.MonkeyPatch) -> Processors:
     """Return a function that says which processors there are."""
     return lambda numbers: monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: numbers)
@@ -51,6 +71,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(FILES if name != "data/a/b" else 3):
             _make(top / name, number, choices)
         os.utime(top / name, ns=(3, choices.randrange(10**18, 2 * 10**18)))
+    for kind in ("link", "fifo", "whiteout"):
+        for name, count in ((f"data/{kind}s", 100), (f"data/files and {kind}s", 40)):
+            (top / name).mkdir()
+            for number in range(count):
+                _make_other(top / name / f"z{number}", kind)
+        for number in range(40):
+            (top / f"data/files and {kind}s/a{number}").write_text("content")
     os.chmod(top / "data/c", 0o2751)
     os.link(top / "data/a/plain-0", top / "data/c/of-elsewhere")
     return top
@@ -83,6 +110,15 @@ def _make(directory: Path, number: int, choices: random.Random) -> None:
         os.utime(path, ns=(5, choices.choice([7, 10**18 + 9, 2 * 10**18, 10**19])))
 
 
+def _make_other(path: Path, kind: str) -> None:
+    if kind == "link":
+        path.symlink_to("elsewhere")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, stat.S_IFCHR | 0o600, 0)
+
+
 def export(tree: Path, path: Path) -> bytes:
     manifest = ArchiveManifest(format=1, container="c", volumes=["data"], boot="boot", time=1, uptime=1)
     with path.open("wb", buffering=0) as file:
@@ -92,28 +128,32 @@ def export(tree: Path, path: Path) -> bytes:
 
 def unpack(path: Path, target: Path) -> Path:
     target.mkdir()
-    with path.open("rb", buffering=0) as file, Helper(write_small) as helper, Checksum() as checksum:
+    with path.open("rb", buffering=0) as file, Helper(write_small) as helping, Checksum() as checksum:
         archive = VolumesArchive(file, checksum)
-        with Unpacker(str(target), helper) as unpacker:
+        with Unpacker(str(target), helping) as unpacker:
             archive.read(unpacker.write)
     return target / "data"
 
 
-def test_v5_an_export_is_the_same(tree: Path, tmp_path: Path, processors: Processors) -> None:
+def test_v5_an_export_is_the_same(tree: Path, tmp_path: Path, processors: Processors, answers: list[t.Any]) -> None:
     processors(ALONE)
     alone = export(tree, tmp_path / "alone")
+    assert not answers
     processors(HELPED)
     assert export(tree, tmp_path / "helped") == alone
+    assert sum(length > 0 for lengths, _size, _members in answers for length in lengths) > FILES / 10
 
 
-def test_v5_an_import_is_the_same(tree: Path, tmp_path: Path, processors: Processors) -> None:
+def test_v5_an_import_is_the_same(tree: Path, tmp_path: Path, processors: Processors, answers: list[t.Any]) -> None:
+    processors(ALONE)
     export(tree, tmp_path / "archive")
     for numbers in (ALONE, HELPED):
         processors(numbers)
         assert described(unpack(tmp_path / "archive", tmp_path / f"on-{len(numbers)}")) == described(tree / "data")
+        assert bool(sum(answers)) == (numbers == HELPED)
 
 
-def test_v4_a_copy_is_the_same(tree: Path, tmp_path: Path, processors: Processors) -> None:
+def test_v4_a_copy_is_the_same(tree: Path, tmp_path: Path, processors: Processors, answers: list[t.Any]) -> None:
     counts = []
     for numbers in (ALONE, HELPED):
         processors(numbers)
@@ -124,6 +164,7 @@ def test_v4_a_copy_is_the_same(tree: Path, tmp_path: Path, processors: Processor
         assert described(target / "data") == described(tree / "data")
         assert os.listdir(target) == ["data"]
     assert counts[0] == counts[1]
+    assert sum(blocks != tree_copy.NOT_COPIED for answer in answers for blocks in answer) > FILES / 4
 
 
 def test_v5_in_a_directory_whose_group_files_take_over(tree: Path, tmp_path: Path, processors: Processors) -> None:
@@ -132,6 +173,28 @@ def test_v5_in_a_directory_whose_group_files_take_over(tree: Path, tmp_path: Pat
     os.chown(tmp_path, 0, 77)
     os.chmod(tmp_path, 0o2700)
     assert described(unpack(tmp_path / "archive", tmp_path / "out")) == described(tree / "data")
+
+
+def test_v5_who_goes_back_to_a_directory_finds_it_finished(
+    tmp_path: Path, processors: Processors, answers: list[t.Any]
+) -> None:
+    """Its group goes over to new files then, which have their own all the same."""
+    processors(HELPED)
+    with Helper(write_small) as helping, Unpacker(str(tmp_path), helping) as unpacker:
+        unpacker.write(Member(b"data", TarKind.DIRECTORY), ())
+        for number in range(12):
+            if not number % 2:
+                inner = b"data/%d" % number
+                unpacker.write(Member(inner, TarKind.DIRECTORY, 0o2755, 0, 77), ())
+                unpacker.write(Member(inner + b"/further", TarKind.DIRECTORY), ())
+            for name in range(140):
+                path = inner + b"/%d-%d" % (number, name)
+                unpacker.write(Member(path, TarKind.FILE, 0o644, size=1), (memoryview(b"x"),))
+            unpacker.write(Member(b"data/between-%d" % number, TarKind.DIRECTORY), ())
+    files = [path for path in (tmp_path / "data").rglob("*-*") if path.is_file()]
+    assert len(files) == 12 * 140
+    assert {path.stat().st_gid for path in files} == {0}
+    assert sum(answers)
 
 
 def small(name: bytes) -> Member:
@@ -152,7 +215,7 @@ def test_v5_what_is_in_it_twice_is_refused(
         twice.target = b"data/1" if kind == TarKind.HARD_LINK else b"target"
 
     def work() -> None:
-        with Helper(write_small) as helper, Unpacker(str(tmp_path), helper) as unpacker:
+        with Helper(write_small) as helping, Unpacker(str(tmp_path), helping) as unpacker:
             unpacker.write(Member(b"data", TarKind.DIRECTORY), ())
             for number in range(200):
                 unpacker.write(small(b"%d" % number), (memoryview(b"x"),))
@@ -181,6 +244,32 @@ def test_v6_without_room_the_error_says_so(
             works[work]()
     finally:
         subprocess.run(["umount", full], check=True)
+
+
+def test_v6_without_room_little_is_written_twice(
+    tmp_path: Path, processors: Processors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the container stands still, and its host has no room."""
+    processors(HELPED)
+    (tmp_path / "from/data").mkdir(parents=True)
+    for number in range(200):
+        (tmp_path / f"from/data/{number}").write_bytes(bytes(300_000))
+    (tmp_path / "full").mkdir()
+    with (tmp_path / "begun").open("wb", buffering=0) as begun:
+        real = tree_copy._copy_range
+
+        def copy_range(*arguments: int) -> None:
+            begun.write(b"x")
+            real(*arguments)
+
+        monkeypatch.setattr(tree_copy, "_copy_range", copy_range)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", tmp_path / "full"], check=True)
+        try:
+            with pytest.raises(OSError, match="No space left"):
+                snapshots.copy(tmp_path / "from", "data", tmp_path / "full")
+        finally:
+            subprocess.run(["umount", tmp_path / "full"], check=True)
+    assert (tmp_path / "begun").stat().st_size < 7 + 2 * helper.PARTS
 
 
 def test_what_cannot_be_written_for_a_moment_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +302,5 @@ def test_v4_a_helper_that_is_killed_is_an_error(tree: Path, tmp_path: Path, monk
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: HELPED)
     monkeypatch.setattr(os, "fchmod", fchmod)
-    with pytest.raises(LauncherError, match="was killed"):
+    with pytest.raises(LauncherError, match="has ended before"):
         snapshots.copy(tree, "data", tmp_path)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import start_time
 from ansible_collections.unshare.container.plugins.module_utils.state import helper as module
 from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
 
@@ -77,7 +79,7 @@ def test_a_helper_that_is_killed_is_an_error(tmp_path: Path) -> None:
             helper.give([directory], None, lambda _answer, _given: None)
             helper.then([directory], lambda _given: pytest.fail("what comes later was done"))
 
-    with pytest.raises(LauncherError, match="was killed"):
+    with pytest.raises(LauncherError, match="has ended before"):
         work()
     assert descriptors() == before
     assert not children()
@@ -90,7 +92,7 @@ def test_to_give_to_a_helper_that_was_killed_is_an_error() -> None:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             helper.give([], [1], lambda _answer, _given: None)
 
-    with pytest.raises(LauncherError, match="was killed"):
+    with pytest.raises(LauncherError, match="has ended before"):
         work()
 
 
@@ -136,22 +138,53 @@ def test_an_action_that_fails_ends_it_too(tmp_path: Path) -> None:
     assert descriptors() == before
 
 
-def test_a_helper_has_no_descriptor_but_its_own(tmp_path: Path) -> None:
-    """Among them could be a lock, or the end of a pipe for which somebody waits."""
-    with (tmp_path / "lock").open("w"), Helper(lambda _given, _request: descriptors()) as helper:
-        found: list[list[str]] = []
-        helper.give([], None, lambda answer, _given: found.append(answer))
-        helper.settle()
-    assert len(found[0]) == 5  # its standard streams, its socket, and the directory that is listed
-
-
-def test_a_helper_ends_with_who_was_killed() -> None:
+def killed_at_work(lock: Path) -> None:
+    """Have a process that has a lock be killed while its helper is at work; take the lock, and ask after the helper."""
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
-        with Helper(sum_of):
-            os.write(writing, children().encode())
-            signal.pause()
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with Helper(busy) as helper:
+                helper.give([], None, lambda _answer, _given: None)
+                os.write(writing, children().encode())
+                helper.settle()
+        finally:
+            os._exit(1)
+    helper_pid = int(os.read(reading, 100))
+    os.kill(pid, signal.SIGKILL)
+    with lock.open() as waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        assert start_time(helper_pid) is None  # it does not run, or has gone so far in its end that it writes no more
+    os.waitpid(pid, 0)
+    for end in (reading, writing):
+        os.close(end)
+
+
+def busy(_given: t.Sequence[int], _request: object) -> None:
+    while True:
+        pass
+
+
+def test_v5_a_lock_is_free_when_the_helper_of_who_was_killed_writes_no_more(tmp_path: Path) -> None:
+    for _round in range(20):
+        killed_at_work(tmp_path / "lock")
+
+
+def test_a_helper_that_stands_still_ends_with_who_was_killed() -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with Helper(lambda _given, _request: None) as helping:
+                helping.give([], None, lambda _answer, _given: None)
+                helping.settle()
+                os.kill(int(children()), signal.SIGSTOP)
+                os.write(writing, children().encode())
+                signal.pause()
+        finally:
+            os._exit(1)
     helper = os.pidfd_open(int(os.read(reading, 100)))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -160,7 +193,51 @@ def test_a_helper_ends_with_who_was_killed() -> None:
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("case", ["one processor", "no process", "no descriptor"])
+def test_a_signal_at_its_beginning_does_not_have_it_undo_what_its_parent_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = os.fork
+
+    def interrupted() -> int:
+        child = fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    said: list[tuple[int, int]] = []
+    try:
+        with Helper(sum_of) as helper:
+            directory = os.open(tmp_path, os.O_RDONLY)
+            helper.give([directory], [1, 2], lambda answer, _given: said.append(answer))
+            os.close(directory)
+    finally:
+        (tmp_path / "undone").write_text(f"{os.getpid()}")
+    assert said == [(3, tmp_path.stat().st_ino)]
+    assert (tmp_path / "undone").read_text() == f"{os.getpid()}"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_its_memory_is_given_back(tmp_path: Path) -> None:
+    def shared() -> int:
+        return Path("/proc/self/maps").read_text().count("/dev/zero (deleted)")
+
+    before = shared()
+    with Helper(sum_of) as helper:
+        directory = os.open(tmp_path, os.O_RDONLY)
+        helper.give([directory], [1], lambda _answer, _given: None)
+        os.close(directory)
+        assert shared() == before + 1
+    assert shared() == before
+
+
+def test_without_work_there_is_none() -> None:
+    with Helper(None) as helper:
+        assert not helper.ready()
+        assert not children()
+
+
+@pytest.mark.parametrize("case", ["one processor", "no process", "no descriptor", "no socket", "no memory"])
 def test_without_a_helper_all_is_done_here(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     def fails(*_arguments: object) -> int:
         raise OSError
@@ -170,6 +247,10 @@ def test_without_a_helper_all_is_done_here(monkeypatch: pytest.MonkeyPatch, case
         monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {1})
     elif case == "no process":
         monkeypatch.setattr(os, "fork", fails)
+    elif case == "no socket":
+        monkeypatch.setattr(module.socket, "socketpair", fails)
+    elif case == "no memory":
+        monkeypatch.setattr(module.mmap, "mmap", fails)
     else:
         monkeypatch.setattr(
             "ansible_collections.unshare.container.plugins.module_utils.launcher.linux.pidfd_open", fails
