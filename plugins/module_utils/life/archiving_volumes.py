@@ -221,8 +221,8 @@ class Archiving:
             else:
                 kept = base.files()
         with archive_files.new_file(self.path) as file:
-            with archive_streams.compressed(file, compression) as compressed:
-                written = volume_archives.write(compressed, manifest, self._open_volume, kept)
+            with archive_streams.compressed(file, compression) as sink:
+                written = volume_archives.write(sink, manifest, self._open_volume, kept, compression != "none")
             return written, os.fstat(file.fileno()).st_size
 
     # Import.

@@ -12,10 +12,8 @@ import os
 import queue
 import subprocess
 import threading
-from functools import partial
 from typing import IO, Callable, Iterator, TypeVar, Union
 
-from ..launcher import linux
 from .tar_members import TAR_PART
 from .target import TargetError
 
@@ -267,15 +265,9 @@ def unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
 def _begun(
     command: tuple[str, ...], stdin: IO[bytes] | int, stdout: IO[bytes] | int, stderr: int
 ) -> subprocess.Popen[bytes]:
+    """Begin a program. When this process is killed, the program comes to the end of its input, or of its reader."""
     try:
-        return subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            preexec_fn=partial(linux.end_with, os.getpid()),
-        )
+        return subprocess.Popen(command, bufsize=0, stdin=stdin, stdout=stdout, stderr=stderr)
     except FileNotFoundError:
         raise TargetError("needs the program %s, which this host has not: install it" % command[0]) from None
 

@@ -64,20 +64,22 @@ class _Step:
 class Helper:
     """A child of this process, for the length of a context, and the steps that wait for it.
 
-    Where there is no second processor, or no room for a process, there is none: it is never `ready`.
+    Where no further processor is free, or there is no room for a process, there is none: it is never `ready`.
 
     :param work: what the child does with a part: it is called with descriptors and a request, and returns the answer.
         It raises no exception, and changes nothing but files. None where there is nothing to do for a helper.
+    :param busy: how many other processes have a processor of their own meanwhile, beside this one.
     """
 
-    def __init__(self, work: Work | None) -> None:
+    def __init__(self, work: Work | None, busy: int = 0) -> None:
         self._work = work
+        self._busy = busy
         self._steps: deque[_Step] = deque()
         self._process: Process | None = None
         self._given = self._taken = 0
 
     def __enter__(self: H) -> H:
-        if self._work is not None and len(os.sched_getaffinity(0)) > 1:
+        if self._work is not None and len(os.sched_getaffinity(0)) > 1 + self._busy:
             with contextlib.suppress(OSError):
                 self._begin(self._work)
         return self

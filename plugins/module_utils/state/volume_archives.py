@@ -119,16 +119,21 @@ class WrittenArchive:
 
 
 def write(
-    file: IO[bytes], manifest: ArchiveManifest, open_volume: Callable[[str], int], base: Base | None = None
+    file: IO[bytes],
+    manifest: ArchiveManifest,
+    open_volume: Callable[[str], int],
+    base: Base | None = None,
+    compressed: bool = False,
 ) -> WrittenArchive:
     """Write an archive, which can be a base when its manifest says when it was read.
 
     :param open_volume: returns a descriptor of the directory of a volume.
     :param base: what need not be in it.
+    :param compressed: whether a program compresses it meanwhile, which takes longer than all else.
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
     helped = plain_members if base is None else None
-    with Helper(helped) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
+    with Helper(helped, busy=int(compressed)) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
         packer = Packer(sink, helper, base)

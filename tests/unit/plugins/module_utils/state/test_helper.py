@@ -231,6 +231,12 @@ def test_its_memory_is_given_back(tmp_path: Path) -> None:
     assert shared() == before
 
 
+@pytest.mark.parametrize("busy", [0, 1])
+def test_other_processes_have_their_processors(busy: int) -> None:
+    with Helper(sum_of, busy) as helper:
+        assert helper.ready() == (busy == 0)
+
+
 def test_without_work_there_is_none() -> None:
     with Helper(None) as helper:
         assert not helper.ready()
