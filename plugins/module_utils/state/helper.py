@@ -36,6 +36,7 @@ FILES_OF_PART = 64
 LEAST_OF_PART = 8  # files; fewer are not worth the message
 HELPER_ENDED = "a process that did a part of this has ended before that was done: try again"
 
+_message = struct.Struct("=I")  # how long what lies in the room is
 Work = Callable[[Sequence[int], Any], Any]
 H = TypeVar("H", bound="Helper")
 
@@ -211,9 +212,6 @@ def _help(work: Work, theirs: socket.socket, room: mmap.mmap) -> None:
         number += 1
 
 
-_message = struct.Struct("=I")
-
-
 def _put(room: mmap.mmap, number: int, value: object) -> int:
     """Write a value to the place of the part of this number. Return how many bytes it takes."""
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
@@ -227,4 +225,5 @@ def _put(room: mmap.mmap, number: int, value: object) -> int:
 def _get(room: mmap.mmap, number: int, size: int) -> Any:
     """Return the value that is at the place of a part. Both processes are this program: it is no stranger's."""
     place = number % PARTS * PART_ROOM
-    return pickle.loads(memoryview(room)[place : place + size])
+    with memoryview(room) as whole, whole[place : place + size] as part:
+        return pickle.loads(part)
