@@ -18,7 +18,13 @@ if t.TYPE_CHECKING:
 
 COLLECTION = Path(__file__).resolve().parents[2]
 PACKAGES = Path(ansible.__file__).resolve().parents[1]
-KEEP_UNITS = "cp -an /etc/systemd/system/. /persistent/ && mount --bind /persistent /etc/systemd/system"
+KEEP_UNITS = """\
+for each in system network; do
+    mkdir -p /etc/systemd/$each /persistent/$each
+    cp -an /etc/systemd/$each/. /persistent/$each/
+    mount --bind /persistent/$each /etc/systemd/$each
+done
+"""
 
 MODULES = "ansible_collections.unshare.container.plugins.modules."
 RUN_MODULE = "import runpy, sys; runpy.run_module(sys.argv.pop(), run_name='__main__')"
@@ -85,7 +91,7 @@ def started(name: str, make_machine: MakeMachine, disk: Path) -> SystemdHost:
 
     Args:
         name: of the container that it is.
-        disk: a directory, for what it keeps when it reboots: its units, and /var/lib/unshare.
+        disk: a directory, for what it keeps when it reboots: its units, files of networkd, and /var/lib/unshare.
     """
     for directory in ("state", "units"):
         (disk / directory).mkdir()

@@ -137,6 +137,7 @@ MODULES = (
     "state/configs",
     "state/declared_units",
     "state/directory_quota",
+    "state/helper",
     "state/holds",
     "state/id_ranges",
     "state/kept_layer",
