@@ -41,6 +41,9 @@ PREFIX = "test-"
 IS_NAMED = re.compile(rf"(?:^|[/-]){PREFIX}")
 """Such a name in a path; that of a system follows its hash. Directories of pytest have `test-` in their names, too."""
 
+OF_ANOTHER_PROCESS = re.compile(rf"/run/netns/{PREFIX}n(?!{os.getpid()}-)")
+"""The place of a network of tests in another process, which comes and goes (`network_hosts`)."""
+
 DEFAULT_NAME = f"{PREFIX}machine-{os.environ.get(NUMBER, 'alone')}"
 """The container of a test that names none. Several processes of pytest run tests side by side, whole files each."""
 
@@ -89,7 +92,7 @@ class Host:
     def mounts(cls) -> set[str]:
         """Return the mount points of this mount namespace that are a test's, with what is mounted there."""
         lines = mountinfo.lines()
-        mounts = {" ".join(line.split()[3:6]) for line in lines}
+        mounts = {" ".join(line.split()[3:6]) for line in lines if not OF_ANOTHER_PROCESS.search(line)}
         return {mount for mount in mounts if IS_NAMED.search(mount) or (cls.directory and cls.directory in mount)}
 
     @classmethod

@@ -218,7 +218,7 @@ def test_at_its_time_limit_everything_is_killed(evaluate: Evaluator) -> None:
     mark = evaluate.file("mark").stat()
     mapping = {"source": str(evaluate.workspace), "target": "/work", "writable": True}
     text = "exec 9</work/mark; (trap '' TERM; setsid sleep 300) & echo started; sleep 300"
-    outcome = evaluate("sh", "-c", text, mappings=[mapping], timeout=0.5)
+    outcome = evaluate("sh", "-c", text, mappings=[mapping], timeout=3)
     assert (outcome.expired, outcome.code, outcome.output) == (True, 137, b"started\n")
     assert (mark.st_dev, mark.st_ino) not in set(open_files())
 
