@@ -20,9 +20,9 @@ COLLECTION = Path(__file__).resolve().parents[2]
 PACKAGES = Path(ansible.__file__).resolve().parents[1]
 KEEP_UNITS = """\
 for each in system network; do
-    mkdir -p /etc/systemd/$each /persistent/$each
-    cp -an /etc/systemd/$each/. /persistent/$each/
-    mount --bind /persistent/$each /etc/systemd/$each
+    mkdir -p /etc/systemd/$each /persistent/$each &&
+        cp -an /etc/systemd/$each/. /persistent/$each/ &&
+        mount --bind /persistent/$each /etc/systemd/$each || exit
 done
 """
 

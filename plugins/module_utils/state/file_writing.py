@@ -54,7 +54,10 @@ def fill(descriptor: int, member: Member, content: Iterable[memoryview]) -> None
 
 
 def write_small(descriptors: Sequence[int], files: list[SmallFile]) -> int:
-    """Write small files into a directory. Return how many, in their order, before one that cannot be written."""
+    """Write small files into a directory, up to one that cannot be written; return how many are there.
+
+    :param descriptors: one, of the directory.
+    """
     made: _LikeOthers = {}
     for number, file in enumerate(files):
         try:
@@ -64,7 +67,7 @@ def write_small(descriptors: Sequence[int], files: list[SmallFile]) -> int:
     return len(files)
 
 
-def write_again(directory: int, above: bytes | None, files: list[SmallFile]) -> None:
+def write_files(directory: int, above: bytes | None, files: list[SmallFile]) -> None:
     """Write small files into a directory.
 
     :param above: its path in the archive.

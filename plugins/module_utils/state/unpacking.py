@@ -19,7 +19,7 @@ from typing import Iterable, Iterator
 
 from ..launcher.names import is_name
 from .archive_streams import Damaged
-from .file_writing import NEW_FILE, TWICE, SmallFile, fill, finish_file, write_again
+from .file_writing import NEW_FILE, TWICE, SmallFile, fill, finish_file, write_files
 from .helper import FILES_OF_PART, LEAST_OF_PART, PART_ROOM, Helper
 from .increments import Base
 from .packing import ARCHIVED_PATH_LIMIT, SMALL, is_kept_attribute, shown_path
@@ -264,10 +264,10 @@ class Unpacker:
         if len(files) >= LEAST_OF_PART and self._helper.ready():
             above = self._above
             self._helper.give(
-                [self._way.here], files, lambda answer, given: write_again(given[0], above, files[answer:])
+                [self._way.here], files, lambda answer, given: write_files(given[0], above, files[answer:])
             )
         elif files:
-            write_again(self._way.here, self._above, files)
+            write_files(self._way.here, self._above, files)
 
     @staticmethod
     def _is_usual(member: Member, name: bytes) -> bool:
