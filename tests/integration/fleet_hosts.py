@@ -10,6 +10,7 @@ interfaces, and ends with the first process in it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -159,9 +160,10 @@ class FleetHost:
         return subprocess.run(full, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
 
     def destroy(self) -> None:
-        """End it, and all that runs in it."""
-        self.process.kill()
-        self.process.wait(30)
+        """End it, and all that runs in it, and remove its link."""
+        with self.process:
+            self.process.kill()
+        remove_link(self.link)
 
 
 class Fleet:
@@ -221,7 +223,6 @@ class Fleet:
             host.process.kill()
         for host in self.hosts:
             host.destroy()
-            subprocess.run(["ip", "link", "delete", host.link], capture_output=True, timeout=60)
         _remove_groups(self.cgroup)
         os.close(self.place)
         self.temporary.cleanup()
@@ -288,6 +289,8 @@ def _take_place() -> tuple[int, Path, int]:
             if os.path.samestat(os.fstat(place), group.stat()):
                 for left in filter(Path.is_dir, group.iterdir()):
                     _remove_groups(left)
+                for link in Path("/sys/class/net").glob(f"uf{octet}x*"):
+                    remove_link(link.name)  # the kernel takes it away some time after the last process
                 return octet, group, place
         except OSError:
             pass  # another fleet has it, or has just ended there, or processes are left that do not end
@@ -295,11 +298,23 @@ def _take_place() -> tuple[int, Path, int]:
     raise AssertionError("100 fleets are there already")
 
 
+def remove_link(name: str) -> None:
+    """Remove a network interface, unless the kernel already has."""
+    subprocess.run(["ip", "link", "delete", name], capture_output=True, timeout=60)
+
+
 def _remove_groups(path: Path) -> None:
-    """Remove a control group and those below it, once the last process in them has ended."""
+    """Remove a control group and those below it, once the last process in them has ended.
+
+    Raises:
+        OSError: with EBUSY, when one has not ended within 30 s.
+    """
     deadline = time.monotonic() + 30
-    events = path / "cgroup.events"
-    while "populated 1" in events.read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)  # the kernel tears the namespaces down by itself
-    for directory, _directories, _files in os.walk(path, topdown=False):
-        os.rmdir(directory)
+    while path.exists():
+        try:
+            for directory, _directories, _files in os.walk(path, topdown=False):
+                os.rmdir(directory)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)  # a process enters just before it ends, and the kernel tears the namespaces down by itself

@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import itertools
 import os
+import typing as t
 from pathlib import Path
 
 import pytest
 
 from . import fleet_hosts
-from .fleet_hosts import Fleet, hierarchy
+from .conftest import Host
+from .fleet_hosts import Fleet, FleetHost, hierarchy
 from .lives import Run
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
 NUMBER = 199
+
+
+def test_a_fleet_that_does_not_begin_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_host: FleetHost) -> t.NoReturn:
+        raise RuntimeError("no namespaces")
+
+    monkeypatch.setattr(FleetHost, "await_namespaces", fails)
+    before = Host.descriptors()
+    with pytest.raises(RuntimeError, match="no namespaces") as kept:
+        Fleet(2).__enter__()
+    assert Host.descriptors() == before, kept
 
 
 def test_a_place_is_taken_over_from_a_fleet_that_was_killed_and_from_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +53,9 @@ def test_a_place_is_taken_over_from_a_fleet_that_was_killed_and_from_no_other(mo
         run.kill()
         run.end()
         assert (group / "1/unshare").is_dir()
+        # The kernel takes a killed host's link away sooner or later: for the next fleet, one is always still there.
+        fleet_hosts.remove_link(f"uf{NUMBER}x1")
+        fleet_hosts.run("ip", "link", "add", f"uf{NUMBER}x1", "type", "bridge")
         with Fleet(1) as fleet:
             assert fleet.hosts[0].inside("true").returncode == 0
             assert not (group / "1/unshare").exists()
