@@ -26,6 +26,8 @@ COMPRESSIONS = {
 
 BEGUN_TOGETHER = 1 << 23  # bytes of which the writing to the disk is begun together
 
+PIPE_ROOM = 1 << 20  # bytes on their way to a program; an unprivileged process may ask for no more
+
 PARTS_WAITING = 2  # of `TAR_PART` bytes, for a worker that is busy with another
 
 SET_PIPE_SIZE = 1031  # of fcntl(2), F_SETPIPE_SZ, which Python has a name for since 3.10
@@ -39,26 +41,29 @@ class Damaged(TargetError):
 
 
 class Worker:
-    """Does the same with each part that it is given, in order, in a thread of its own; the context ends that.
-
-    So a host with a free processor does the rest of the work meanwhile.
+    """Does the same with each part that it is given, in order. The context ends that.
 
     :param work: what is done with a part.
+    :param aside: whether that is done in a thread of its own, so that a host with a free processor does the rest of the
+        work meanwhile. On another one, a thread has only to be waited for.
     """
 
-    def __init__(self, work: Callable[[Part], object]) -> None:
+    def __init__(self, work: Callable[[Part], object], aside: bool) -> None:
         self._work = work
+        self._aside = aside
         self._waiting: queue.Queue[Part | None] = queue.Queue(PARTS_WAITING)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: Exception | None = None
 
     def __enter__(self: W) -> W:
-        self._thread.start()
+        if self._aside:
+            self._thread.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._waiting.put(None)
-        self._thread.join()
+        if self._aside:
+            self._waiting.put(None)
+            self._thread.join()
 
     def _run(self) -> None:
         while True:
@@ -73,10 +78,13 @@ class Worker:
                 return
 
     def update(self, part: Part) -> None:
-        """Give a part, which may not change before this was called `PARTS_WAITING` + 1 times more.
+        """Give a part, which aside may not change before this was called `PARTS_WAITING` + 1 times more.
 
-        :raises Exception: the work with a former one has failed.
+        :raises Exception: the work with it, or with a former one, has failed.
         """
+        if not self._aside:
+            self._work(part)
+            return
         if self._error is not None:
             raise self._error
         self._waiting.put(part)
@@ -89,11 +97,14 @@ class Worker:
 
 
 class Checksum(Worker):
-    """The SHA-256 of what passes by."""
+    """The SHA-256 of what passes by.
 
-    def __init__(self) -> None:
+    :param aside: whether a thread of its own computes it.
+    """
+
+    def __init__(self, aside: bool = True) -> None:
         self._digest = hashlib.sha256()
-        super().__init__(self._digest.update)
+        super().__init__(self._digest.update, aside)
 
     def hexdigest(self) -> str:
         """Return the checksum of all that was added so far."""
@@ -105,10 +116,12 @@ class Rooms:
     """Places in memory for parts: one is filled while workers have the others.
 
     They are used again and again. To take other memory for each part would have the kernel clear all of that.
+
+    :param aside: whether workers have parts while others are filled.
     """
 
-    def __init__(self) -> None:
-        self._rooms = [bytearray(TAR_PART) for _room in range(PARTS_WAITING + 2)]
+    def __init__(self, aside: bool = True) -> None:
+        self._rooms = [bytearray(TAR_PART) for _room in range(PARTS_WAITING + 2 if aside else 1)]
 
     def next(self) -> bytearray:
         """Return a place for `TAR_PART` bytes, in which are others."""
@@ -121,13 +134,14 @@ class Sink(Worker):
 
     :param file: without a buffer.
     :param checksum: is given all that is written.
+    :param aside: whether a thread of its own writes.
     """
 
-    def __init__(self, file: IO[bytes], checksum: Checksum) -> None:
-        super().__init__(self._write)
+    def __init__(self, file: IO[bytes], checksum: Checksum, aside: bool = True) -> None:
+        super().__init__(self._write, aside)
         self.file = file
         self.checksum = checksum
-        self._rooms = Rooms()
+        self._rooms = Rooms(aside)
         self._room = memoryview(self._rooms.next())
         self._size = 0  # bytes in it
         self._disk = Writeback(file.fileno())
@@ -273,9 +287,9 @@ def _begun(
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Have a pipe take a whole part at once, so that both of its ends have less often to wait for each other."""
+    """Have a pipe take much at once, so that both of its ends have less often to wait for each other."""
     with contextlib.suppress(OSError):
-        fcntl.fcntl(pipe.fileno(), SET_PIPE_SIZE, TAR_PART)
+        fcntl.fcntl(pipe.fileno(), SET_PIPE_SIZE, PIPE_ROOM)
 
 
 def _end(program: subprocess.Popen[bytes], *pipes: IO[bytes] | None) -> None:

@@ -12,8 +12,8 @@ import os
 from typing import Dict, Iterable, Sequence, Tuple
 
 from .archive_streams import BEGUN_TOGETHER, Damaged, Writeback
-from .packing import MODE_BITS, shown_path
-from .tar_members import Member
+from .packing import shown_path
+from .tar_members import MODE_BITS, Member
 from .target import TargetError
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -41,6 +41,11 @@ Work = Callable[[Sequence[int], Any], Any]
 H = TypeVar("H", bound="Helper")
 
 
+def has_free_processor(busy: int) -> bool:
+    """Return whether this process may use a processor beside its own, and those of so many busy other processes."""
+    return len(os.sched_getaffinity(0)) > 1 + busy
+
+
 class _Step:
     """What is done when all before it is done.
 
@@ -80,7 +85,7 @@ class Helper:
         self._given = self._taken = 0
 
     def __enter__(self: H) -> H:
-        if self._work is not None and len(os.sched_getaffinity(0)) > 1 + self._busy:
+        if self._work is not None and has_free_processor(self._busy):
             with contextlib.suppress(OSError):
                 self._begin(self._work)
         return self

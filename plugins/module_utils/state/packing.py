@@ -13,31 +13,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any, Sequence, Tuple
+from typing import Any, Tuple
 
 from ..launcher import trees
 from ..launcher.errors import LauncherError
 from .archive_streams import Sink
-from .helper import FILES_OF_PART, LEAST_OF_PART, PART_ROOM, Helper
+from .helper import FILES_OF_PART, LEAST_OF_PART, Helper
 from .increments import Base, stamp
-from .tar_members import Member, TarKind, padding, plain_head
+from .plain_files import READING, is_kept_attribute, plain_members
+from .tar_members import Member, TarKind, padding
 from .tar_reading import EXTENTS_LIMIT, PAX_LIMIT
 from .target import TargetError
 
 ARCHIVED_PATH_LIMIT = 1 << 16  # bytes of a path in an archive; the kernel knows no limit for directories in each other
-KEPT_ATTRIBUTES_OF = "user."
-KEPT_ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
-"""The attributes that are a volume's. The others are the host's own, or properties of its file system (btrfs)."""
-
 ATTRIBUTES_LIMIT = PAX_LIMIT - (1 << 18)  # bytes of all of one file, which have room in one header of pax
 ATTRIBUTE_COST = 32  # bytes of what stands there beside the name, in hexadecimal digits, and the value
 
-SMALL = 1 << 15  # bytes of a file that is read at once
-ROOM_OF_ANSWER = PART_ROOM - 2 * SMALL  # bytes of members; the rest is for the last one, and for what is said of all
-MODE_BITS = 0o7777  # of what stat(2) calls so; the rest is the kind of file
-
-# An open that does not block fails where somebody has a lease on the file, instead of waiting for who stands still.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME | os.O_NOCTTY | os.O_CLOEXEC
 _ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HOLES = (errno.EINVAL, errno.EOPNOTSUPP)
 LEASED = (
@@ -130,33 +121,42 @@ class Packer:
 
     def _pack_some(self, directory: int, names: list[bytes], odd: set[bytes]) -> None:
         """Write files of a directory. The helper reads the second half of them meanwhile."""
+        if self.base is not None:
+            for name in names:
+                self._one(directory, name, odd)
+            return
         half = len(names) // 2
-        theirs = [name for name in names[half:] if name not in odd]
-        if min(half, len(theirs)) < LEAST_OF_PART or self.base is not None or not self._helper.ready():
-            half, theirs = len(names), []
-
-        def put(answer: tuple[list[int], int, bytes], _given: object) -> None:
-            lengths, size, members = answer
-            read = dict(zip(theirs, lengths))
-            view = memoryview(members)
-            begin = end = 0
-            for name in names[half:]:
-                length = read.get(name, 0)
-                if length:
-                    end += length
-                    self.files += 1
-                else:
-                    self.sink.put(view[begin:end])
-                    begin = end
-                    self._one(directory, name, odd)
-            self.sink.put(view[begin:end])
-            self.bytes += size
-
-        if theirs:
-            self._helper.give([directory], (self._above, theirs, self._stamped), put)
-        for name in names[:half]:
-            self._one(directory, name, odd)
+        mine, theirs = names[:half], names[half:]
+        request = self._request(theirs, odd)
+        if min(half, len(request[1])) < LEAST_OF_PART or not self._helper.ready():
+            mine = names
+        else:
+            self._helper.give([directory], request, lambda answer, _given: self._put(directory, theirs, odd, answer))
+        for begin in range(0, len(mine), FILES_OF_PART):
+            some = mine[begin : begin + FILES_OF_PART]
+            self._put(directory, some, odd, plain_members([directory], self._request(some, odd)))
         self._helper.settle()
+
+    def _request(self, names: list[bytes], odd: set[bytes]) -> tuple[bytes, list[bytes], bool]:
+        return self._above, [name for name in names if name not in odd], self._stamped
+
+    def _put(self, directory: int, names: list[bytes], odd: set[bytes], answer: tuple[list[int], int, bytes]) -> None:
+        """Write files of a directory in their order: the members that were read of them, and the others."""
+        lengths, size, members = answer
+        left = iter(lengths)
+        view = memoryview(members)
+        begin = end = 0
+        for name in names:
+            length = 0 if name in odd else next(left)
+            if length:
+                end += length
+                self.files += 1
+            else:
+                self.sink.put(view[begin:end])
+                begin = end
+                self._one(directory, name, odd)
+        self.sink.put(view[begin:end])
+        self.bytes += size
 
     def _one(self, directory: int, name: bytes, odd: set[bytes]) -> None:
         if name in odd:
@@ -219,18 +219,11 @@ class Packer:
     def _file(self, directory: int, name: bytes) -> None:
         path = self._above + name
         try:
-            descriptor = os.open(name, _FILE, dir_fd=directory)
+            descriptor = os.open(name, READING, dir_fd=directory)
         except BlockingIOError:
             raise TargetError(LEASED % shown_path(path)) from None
         try:
             status = os.fstat(descriptor)
-            if self.base is None:
-                plain = _plain(descriptor, path, status, self._stamped)
-                if plain is not None:
-                    self.files += 1
-                    self.bytes += status.st_size
-                    self.sink.put(*plain)
-                    return
             if not stat.S_ISREG(status.st_mode):
                 raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
             if status.st_nlink > 1 and self._is_written(status, name):
@@ -267,61 +260,6 @@ class Packer:
             offset += count
 
 
-def plain_members(descriptors: Sequence[int], request: tuple[bytes, list[bytes], bool]) -> tuple[list[int], int, bytes]:
-    """Return the members of files that are like most: how long each is, how large all files are, and the members.
-
-    A file that is another, or cannot be read, has none, which is of no length; nor have those for which there is no
-    room.
-
-    :param descriptors: one, of the directory.
-    :param request: its path with a slash, the names, and whether files are to be known again.
-    """
-    above, names, stamped = request
-    parts: list[bytes] = []
-    lengths: list[int] = []
-    size = room = 0
-    for name in names:
-        length = 0
-        plain = None if room > ROOM_OF_ANSWER else _plain_at(descriptors[0], above, name, stamped)
-        if plain is not None:
-            parts += plain
-            length = sum(map(len, plain))
-            size += len(plain[1])
-            room += length
-        lengths.append(length)
-    return lengths, size, b"".join(parts)
-
-
-def _plain_at(directory: int, above: bytes, name: bytes, stamped: bool) -> tuple[bytes, bytes, bytes] | None:
-    try:
-        descriptor = os.open(name, _FILE, dir_fd=directory)
-    except OSError:
-        return None
-    try:
-        return _plain(descriptor, above + name, os.fstat(descriptor), stamped)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-
-
-def _plain(descriptor: int, path: bytes, status: os.stat_result, stamped: bool) -> tuple[bytes, bytes, bytes] | None:
-    """Return the member of a file that is like most, found with few steps: its head, its content, and what fills that.
-
-    :param stamped: whether it is to be known again.
-    :return: None for another file.
-    """
-    mode, size = status.st_mode, status.st_size
-    if size > SMALL or not stat.S_ISREG(mode) or status.st_nlink > 1 or status.st_blocks * 512 < size:
-        return None
-    known = stamp(status) if stamped else b""
-    head = plain_head(path, mode & MODE_BITS, status.st_uid, status.st_gid, status.st_mtime_ns, size, known)
-    if not head or _has_attributes(descriptor):
-        return None
-    content = os.pread(descriptor, size, 0) if size else b""
-    return (head, content, padding(size)) if len(content) == size else None
-
-
 def _path_of(place: ArchivePlace | None) -> bytes:
     names = []
     while place is not None:
@@ -350,19 +288,6 @@ def _extents(descriptor: int, size: int, path: bytes) -> list[tuple[int, int]] |
     if found == [(0, size)]:
         return None
     return [*found, (size, 0)]  # GNU tar takes the end of the last piece for that of the file
-
-
-def is_kept_attribute(name: str) -> bool:
-    """Return whether an extended attribute is a volume's, so that an archive has it, and an import takes it."""
-    return name.startswith(KEPT_ATTRIBUTES_OF) or name in KEPT_ATTRIBUTES
-
-
-def _has_attributes(descriptor: int) -> bool:
-    """Return whether a file has extended attributes, or may have."""
-    try:
-        return bool(os.listxattr(descriptor))
-    except OSError:
-        return True
 
 
 def _attributes(file: int | str, path: bytes) -> dict[bytes, bytes] | None:

@@ -11,17 +11,19 @@ unpack such an archive. `tar_reading` reads them back.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import zlib
 
 TAR_BLOCK = 512
-TAR_PART = 1 << 20  # bytes that are read or written at a time
+TAR_PART = 1 << 18  # bytes that are read or written at a time
 TAR_END = bytes(2 * TAR_BLOCK)
 PLAIN_ATTRIBUTE, ODD_ATTRIBUTE = b"SCHILY.xattr.", b"UNSHARE.xattr."  # the second with the name in hexadecimal digits
 STAMP = b"comment"
 """The record of pax that has a file's stamp: whoever knows nothing of it passes a comment over in silence."""
 
 PLAIN_ATTRIBUTE_NAME = re.compile(rb"[a-zA-Z0-9_.@:-]{1,255}")
+MODE_BITS = 0o7777  # of what stat(2) calls so; the rest is the kind of file
 NAME_ROOM = 100  # bytes of a path, or of a link's text, in a header of ustar
 SUM_BEGIN, SUM_END = 148, 156  # where a header has its sum
 SECONDS_ROOM, ID_ROOM, SIZE_ROOM = 8**11, 8**7, 8**11
@@ -126,21 +128,23 @@ class Member:
         return self.size if self.kind == TarKind.FILE else 0
 
 
-def plain_head(path: bytes, mode: int, uid: int, gid: int, mtime: int, size: int, known: bytes) -> bytes:
+def plain_head(path: bytes, status: os.stat_result, known: bytes) -> bytes:
     """Return what `Member.head` does, with few steps, of a file like most: without all that needs more room.
 
     :param known: its stamp.
     :return: nothing, of another file.
     """
-    seconds, rest = divmod(mtime, 10**9)
-    if not (rest and 10**9 <= seconds < SECONDS_ROOM and uid < ID_ROOM and gid < ID_ROOM and size < SIZE_ROOM):
+    uid, gid = status.st_uid, status.st_gid
+    seconds, rest = divmod(status.st_mtime_ns, 10**9)
+    if not (rest and 10**9 <= seconds < SECONDS_ROOM and uid < ID_ROOM and gid < ID_ROOM):
         return b""
-    if len(path) > NAME_ROOM or not path.isascii():
+    if status.st_size >= SIZE_ROOM or len(path) > NAME_ROOM or not path.isascii():
         return b""
     said = b"30 mtime=%d.%09d\n" % (seconds, rest)
     if known:
         said += _as_record(STAMP, known)
-    begin = path.ljust(NAME_ROOM, b"\0") + _mode_and_owner(mode, uid, gid) + b"%011o\0%011o\0" % (size, seconds)
+    owner = _mode_and_owner(status.st_mode & MODE_BITS, uid, gid)
+    begin = b"%b%b%011o\0%011o\0" % (path.ljust(NAME_ROOM, b"\0"), owner, status.st_size, seconds)
     sums = b"%06o\0 " % sum_of(begin, PLAIN_SUM)
     return b"".join((_pax(len(said)), said, padding(len(said)), begin, sums, PLAIN_END))
 

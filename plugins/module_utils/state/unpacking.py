@@ -22,7 +22,8 @@ from .archive_streams import Damaged
 from .file_writing import NEW_FILE, TWICE, SmallFile, fill, finish_file, write_files
 from .helper import FILES_OF_PART, LEAST_OF_PART, PART_ROOM, Helper
 from .increments import Base
-from .packing import ARCHIVED_PATH_LIMIT, SMALL, is_kept_attribute, shown_path
+from .packing import ARCHIVED_PATH_LIMIT, shown_path
+from .plain_files import SMALL, is_kept_attribute
 from .tar_members import Member, TarKind
 
 TARGET_LIMIT = 4095  # bytes, of Linux, which has names of at most 255

@@ -17,9 +17,10 @@ from ..launcher import kinds
 from ..launcher.kinds import ContractError, ContractRecord
 from . import increments, tar_members
 from .archive_streams import Checksum, Damaged, Sink, compression_of, unpacked
-from .helper import Helper
+from .helper import Helper, has_free_processor
 from .increments import Base, Moment
-from .packing import Packer, plain_members
+from .packing import Packer
+from .plain_files import plain_members
 from .snapshot_record import CONSISTENCIES, READ_NOT_RUNNING, volume_name
 from .tar_members import Member, TarKind
 from .tar_reading import Members
@@ -133,7 +134,9 @@ def write(
     :raises TargetError, OSError: it cannot be written, or a volume cannot be read.
     """
     helped = plain_members if base is None else None
-    with Helper(helped, busy=int(compressed)) as helper, Checksum() as checksum, Sink(file, checksum) as sink:
+    busy = int(compressed)
+    aside = has_free_processor(busy)
+    with Helper(helped, busy) as helper, Checksum(aside) as checksum, Sink(file, checksum, aside) as sink:
         text = json.dumps(manifest.write(), sort_keys=True).encode() + b"\n"
         _put_file(sink, ARCHIVE_MANIFEST, text, manifest.made)
         packer = Packer(sink, helper, base)

@@ -23,8 +23,8 @@ from ansible_collections.unshare.container.plugins.module_utils.state.packing im
     ATTRIBUTE_COST,
     ATTRIBUTES_LIMIT,
     Packer,
-    plain_members,
 )
+from ansible_collections.unshare.container.plugins.module_utils.state.plain_files import plain_members
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_members import TAR_END
 from ansible_collections.unshare.container.plugins.module_utils.state.tar_reading import Members
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
