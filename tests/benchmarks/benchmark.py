@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
 import statistics
@@ -23,9 +24,15 @@ from ansible_collections.unshare.container.tests.benchmarks import booted, sessi
 from ansible_collections.unshare.container.tests.integration.conftest import write_system
 
 TRUE = ["/usr/bin/true"]
+SPIN = ["setpriv", "--pdeathsig=KILL", sys.executable, "-c", "while True: pass"]
+"""Keeps a processor busy until it is killed, or its parent ends."""
+
 REFERENCE = {"launch": "crun", "mounts": "crun", "ready": "systemd-nspawn -b"}
 TARGETS = {
-    ("launch", "module", "crun"): 0.9,
+    ("launch", "module", "crun"): 0.75,
+    ("launch CPU", "module", "crun"): 0.9,
+    ("launch loaded", "module", "crun"): 0.95,
+    ("launch loaded CPU", "module", "crun"): 0.9,
     ("launch", "run-container", "runc"): 1.0,
     ("mounts 500", "module", "crun"): 2.0,
     ("ready", "module", "systemd-nspawn -b"): 0.4,
@@ -36,7 +43,7 @@ TARGETS = {
 class Launcher(sessions.Session):
     """The launcher beside its peers."""
 
-    BENCHMARKS = ("launch", "mounts", "ready", "together", "memory")
+    BENCHMARKS = ("launch", "loaded", "mounts", "ready", "together", "memory")
 
     def __init__(self, directory: Path, arguments: argparse.Namespace, undo: contextlib.ExitStack) -> None:
         super().__init__(directory, arguments, undo)
@@ -70,6 +77,15 @@ class Launcher(sessions.Session):
         for subject in self.all:
             subject.prepare(TRUE, [])
         sessions.in_turns(self.results, "launch", self.rounds, self.all)
+
+    def loaded(self) -> None:
+        """Time the same while each processor is kept busy by another program."""
+        for subject in self.all:
+            subject.prepare(TRUE, [])
+        with contextlib.ExitStack() as ended:
+            for _processor in os.sched_getaffinity(0):
+                ended.callback(ended.enter_context(subprocess.Popen(SPIN)).kill)
+            sessions.in_turns(self.results, "launch loaded", self.rounds, self.all)
 
     def mounts(self) -> None:
         """Time the same program with 10, 100 and 500 directories bound read-only."""
