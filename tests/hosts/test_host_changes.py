@@ -24,6 +24,7 @@ PING = 'exec 3<>/dev/tcp/127.0.0.1/6379; printf "PING\\r\\n" >&3; read -r answer
 REPACK = """
 set -eu
 mkdir -p /root/debs
+cd /
 for package in redis-tools redis-server; do
     tree=$(mktemp -d)
     mkdir "$tree/DEBIAN"
@@ -33,7 +34,7 @@ Architecture: ${Architecture}
 Maintainer: ${Maintainer}
 Description: ${binary:Summary}
 ' $package > "$tree/DEBIAN/control"
-    for file in $(dpkg-query --listfiles $package | grep '^/usr/bin/.'); do cp --archive --parents $file "$tree"; done
+    for file in $(dpkg-query --listfiles $package | grep '^/usr/bin/.'); do cp --archive --parents ".$file" "$tree"; done
     find "$tree/usr/bin" -type f -exec sh -c 'printf x >> "$1"' sh {} ';'
     dpkg-deb -Znone --build --root-owner-group "$tree" /root/debs/$package.deb >&2
     rm -r "$tree"
