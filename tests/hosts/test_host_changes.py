@@ -34,7 +34,9 @@ Architecture: ${Architecture}
 Maintainer: ${Maintainer}
 Description: ${binary:Summary}
 ' $package > "$tree/DEBIAN/control"
-    for file in $(dpkg-query --listfiles $package | grep '^/usr/bin/.'); do cp --archive --parents ".$file" "$tree"; done
+    for file in $(dpkg-query --listfiles $package | grep '^/usr/bin/.'); do
+        cp --archive --parents ".$file" "$tree"
+    done
     find "$tree/usr/bin" -type f -exec sh -c 'printf x >> "$1"' sh {} ';'
     dpkg-deb -Znone --build --root-owner-group "$tree" /root/debs/$package.deb >&2
     rm -r "$tree"

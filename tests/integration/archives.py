@@ -90,8 +90,10 @@ def reach(container: Container, state: str = "started", **options: t.Any) -> Non
     LifeCycle(Layout(), container.name, container, timeout=60, **options).reach(state)
 
 
-def system(name: str, **options: t.Any) -> Path:
-    return write_system({"host_name": name}, name, volumes=[{"name": "data", "path": "/srv/data"}], **options)
+def system(name: str, more: t.Sequence[dict[str, str]] = (), **options: t.Any) -> Path:
+    """Write a system with the volume `data`, and more of them."""
+    volumes = [{"name": "data", "path": "/srv/data"}, *more]
+    return write_system({"host_name": name}, name, volumes=volumes, **options)
 
 
 def data_of(container: str) -> Path:

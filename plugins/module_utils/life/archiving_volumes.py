@@ -51,6 +51,8 @@ ALL_WRITTEN = "base: the archive has all files, also those that are as they were
 OTHER_CONTAINER = "it is an archive of the container %r, and not of %r"
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 FULL = "%s: no space is left to unpack the archive beside the volumes (%s); nothing was changed: make room"
+NOT_UNPACKED = "%s: the archive cannot be unpacked beside the volumes (%s); nothing was changed"
+NO_VOLUME = "volume %s: %s is no directory that can be read: %s; to have it on another disk, mount that there"
 OTHER_FILE = "path: %s is there, and is no archive of volumes that is known here: name another path, or remove it"
 NEEDS_BASE = "path: %s has only what had changed since another archive was made: name that one as `base`"
 NEEDS_NO_BASE = "base: %s is named for nothing: %s has all; leave `base` out"
@@ -110,7 +112,11 @@ class Archiving:
             raise TargetError("path: %s is refused: %s" % (self.path, "; ".join(found)))
 
     def _open_volume(self, name: str) -> int:
-        return os.open(os.path.join(self.directory, VOLUMES, name), _DIRECTORY)
+        path = os.path.join(self.directory, VOLUMES, name)
+        try:
+            return os.open(path, _DIRECTORY)
+        except OSError as error:
+            raise TargetError(NO_VOLUME % (name, path, error.strerror)) from error
 
     def _opened_base(self, check: bool) -> ContextManager[IO[bytes] | None]:
         """Return the file of the base; None without one."""
@@ -137,6 +143,7 @@ class Archiving:
         names = volumes.volume_names(self.directory)
         if not names:
             self._lack("container %r has no volumes on this host: nothing can be exported" % self.name, check)
+        self.rest.warn_of_missing()
         parent = archive_files.parent_of(self.path)
         if os.path.isdir(parent):
             archive_files.check_place(self.path, str(self.layout.containers))
@@ -247,13 +254,15 @@ class Archiving:
             self._refuse_moving(move, check)
             self._refuse_unfinished()
             if not check:
-                remove_entries(self.directory, (IMPORTING,))
+                for left in volumes.clear(self.directory):
+                    raise TargetError(left)
             try:
                 helped = None if check else write_small
                 with self._as_option("path"), Helper(helped) as helper, contextlib.ExitStack() as stack:
                     source = stack.enter_context(archive_streams.unpacked(file))
                     archive = VolumesArchive(source, stack.enter_context(Checksum()))
-                    self._refuse(archive.manifest, other, replace)
+                    self._refuse(archive.manifest, other)
+                    self._refuse_replacing(archive.manifest, replace)
                     found = self._examine(archive, base) if check else self._unpack(archive, helper, base)
                     digest = archive.digest
                 size = os.fstat(file.fileno()).st_size
@@ -262,10 +271,11 @@ class Archiving:
                     aside = os.path.join(self.directory, IMPORTING)
                     self._refuse_larger(quotas.larger_trees(self.directory, aside, archive.manifest.volumes))
                     with self.rest.stopped():
+                        self._refuse_replacing(archive.manifest, replace)  # who ran until now may have written
                         self._exchange()
             finally:
                 if not check:
-                    remove_entries(self.directory, (IMPORTING,))  # what was replaced, or was to replace it
+                    self._found += volumes.clear(self.directory)  # what was replaced, or was to replace it
                 with contextlib.suppress(OSError):
                     os.rmdir(self.directory)  # of a container that this host has not
             self.rest.tell_start("container %s: has the volumes of the archive" % self.name)
@@ -277,8 +287,8 @@ class Archiving:
             result["paused_seconds"] = round(self.rest.seconds, 3)
         return {**result, **_told(archive.manifest, found)}
 
-    def _refuse(self, manifest: ArchiveManifest, other: str | None, replace: bool) -> None:
-        """Refuse an archive that is not meant, or not to take the place of what is there. Raise TargetError."""
+    def _refuse(self, manifest: ArchiveManifest, other: str | None) -> None:
+        """Refuse an archive that is not meant, or a container that is not to be stopped. Raise TargetError."""
         if manifest.container != (other or self.name):
             raise TargetError(
                 "path: %s is an archive of the container %r, and not of %r: name that as `container`, if it is meant"
@@ -289,6 +299,9 @@ class Archiving:
         if self.base is not None and not manifest.base:
             raise TargetError(NEEDS_NO_BASE % (self.base, self.path))
         self.rest.refuse()
+
+    def _refuse_replacing(self, manifest: ArchiveManifest, replace: bool) -> None:
+        """Refuse volumes whose place the archive's are not to take, or cannot. Raise TargetError or LauncherError."""
         there = volumes.volume_names(self.directory)
         volumes.refuse_mounts(self.directory, there)
         for name in there:
@@ -323,9 +336,8 @@ class Archiving:
         try:
             return self._unpack_to(aside, archive, helper, base)
         except OSError as error:
-            if error.errno not in NO_SPACE:
-                raise
-            raise TargetError(FULL % (self.directory, explain(error))) from error
+            said = FULL if error.errno in NO_SPACE else NOT_UNPACKED
+            raise TargetError(said % (self.directory, explain(error))) from error
 
     def _unpack_to(
         self, aside: str, archive: VolumesArchive, helper: Helper, base: IO[bytes] | None

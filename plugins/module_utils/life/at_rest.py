@@ -10,11 +10,13 @@ unit, by hand or by another run.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any, ContextManager, Iterator
 
 from ..launcher.errors import LauncherError
+from ..launcher.specification import read_spec
 from ..state.snapshot_record import READ_FROZEN, READ_NOT_RUNNING, READ_STOPPED
 from ..state.target import Layout, TargetError, message_of
 from . import examination, strangers
@@ -24,6 +26,10 @@ from .starting import LauncherStarter, Starter
 RUNS = (
     "container {name!r}: runs, and its volumes cannot be replaced meanwhile: with stop: true it is stopped for that, "
     "and started again; or stop it before"
+)
+NOT_THERE = (
+    "volume {volume}: the current system of the container {name!r} declares it, and it has no directory on this host: "
+    "what is saved is without it; the next start makes it, empty"
 )
 STARTED_MEANWHILE = "container {name!r}: somebody has started it meanwhile: try again"
 
@@ -59,6 +65,19 @@ class AtRest:
     def runs(self) -> bool:
         """Return whether the container runs."""
         return bool(self.container.status().state == "running")
+
+    def warn_of_missing(self) -> None:
+        """Collect a warning for each volume that the current system declares, and that is not there to be saved."""
+        system = self.layout.current_system(self.name)
+        if system is None:
+            return
+        try:
+            specification = read_spec(str(system))
+        except LauncherError:
+            return  # a start will say what is wrong with it
+        for mount in specification.file_systems:
+            if mount.volume is not None and not os.path.isdir(mount.source):
+                self.warnings.append(NOT_THERE.format(volume=mount.volume.name, name=self.name))
 
     def refuse(self, restart: bool = False) -> None:
         """Raise TargetError when it runs and is not to be stopped, or could not be started again afterwards.

@@ -144,6 +144,7 @@ class Snapshotting:
             saved = volumes.volume_names(str(self.directory))
             if not saved:
                 self._lack(TargetError(NO_VOLUMES.format(name=self.name)))
+            self.rest.warn_of_missing()
             if not self.check:
                 record = self._save(snapshot, saved)
             self.changed = True

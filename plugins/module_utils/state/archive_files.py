@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import stat
-from pathlib import Path
+import uuid
 from typing import IO, Iterator
 
-from ..launcher.paths import NEW, remove_file
 from .target import TargetError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+UNFINISHED = ".unshare-archive-%s.new"
+"""The name that a new archive has in its directory before it has its own. Each run has another."""
+
+_unfinished = re.compile(re.escape(UNFINISHED).replace("%s", "[0-9a-f]{32}"))
 
 
 @contextlib.contextmanager
@@ -42,8 +47,9 @@ def parent_of(path: str) -> str:
 
     :raises TargetError: no file can be there.
     """
-    if not os.path.isabs(path) or path.endswith("/"):
-        raise TargetError("path: %r is no absolute path of a file" % path)
+    # What `..` leads to depends on the links before it.
+    if not os.path.isabs(path) or path.endswith("/") or ".." in path.split("/"):
+        raise TargetError("path: %r is no absolute path of a file, without `..`" % path)
     return os.path.dirname(os.path.normpath(path))
 
 
@@ -79,33 +85,66 @@ def new_file(path: str) -> Iterator[IO[bytes]]:
 
     :raises OSError: it cannot be written. What had the path has it then, and nothing else is there.
     """
-    parent = parent_of(path)
-    aside = os.path.join(parent, os.path.basename(path) + NEW)
-    directory = os.open(parent, _DIRECTORY)
+    directory = os.open(parent_of(path), _DIRECTORY)
+    aside = UNFINISHED % uuid.uuid4().hex
     try:
-        remove_file(aside)
-        with _unnamed(parent, aside) as file:
+        _remove_unfinished(directory)
+        with _unnamed(directory, aside) as file:
             yield file
             os.fsync(file.fileno())
-            if not os.path.lexists(aside):
-                os.link("/proc/self/fd/%d" % file.fileno(), os.path.basename(aside), dst_dir_fd=directory)
-        Path(aside).rename(path)
+            with contextlib.suppress(FileExistsError):  # it has that name from its beginning
+                os.link("/proc/self/fd/%d" % file.fileno(), aside, dst_dir_fd=directory)
+            os.rename(aside, os.path.basename(path), src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
     except BaseException:
-        remove_file(aside)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=directory)
         raise
     finally:
         os.close(directory)
 
 
 @contextlib.contextmanager
-def _unnamed(parent: str, aside: str) -> Iterator[IO[bytes]]:
-    """Yield a new file that has no name, so that nothing is left of it; where that cannot be, one with a name."""
+def _unnamed(directory: int, aside: str) -> Iterator[IO[bytes]]:
+    """Yield a new file that has no name, so that nothing is left of it; where that cannot be, one with a name.
+
+    It is locked while it is open, by which others see that it is no leftover.
+    """
     try:
-        descriptor = os.open(parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        _lock(descriptor)
     except OSError:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(aside, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
+        descriptor = _named(directory, aside)
     with open(descriptor, "wb+", buffering=0) as file:
+        os.fchmod(descriptor, 0o600)
         yield file
+
+
+def _named(directory: int, aside: str) -> int:
+    """Return the descriptor of a new file that has a name, and is locked."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(aside, flags, 0o600, dir_fd=directory)
+        _lock(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(aside, dir_fd=directory), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)  # another run has removed it as a leftover before it was locked
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file, as far as its file system has locks."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _remove_unfinished(directory: int) -> None:
+    """Remove the files of runs that were killed. Those of runs that go on are locked."""
+    for name in filter(_unfinished.fullmatch, os.listdir(directory)):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=directory)
+            finally:
+                os.close(descriptor)

@@ -69,13 +69,20 @@ class Worker:
         while True:
             part = self._waiting.get()
             if part is not None and self._error is None:
-                try:
-                    self._work(part)
-                except Exception as error:  # it is raised where parts come from
-                    self._error = error
+                self._do(part)
             self._waiting.task_done()
             if part is None:
                 return
+
+    def _do(self, part: Part) -> None:
+        try:
+            self._work(part)
+        except Exception as error:  # it is raised where parts come from
+            self._error = error
+
+    def has_failed_with(self, error: Exception) -> bool:
+        """Return whether an exception is that of the work, and none of who gives parts."""
+        return error is self._error
 
     def update(self, part: Part) -> None:
         """Give a part, which aside may not change before this was called `PARTS_WAITING` + 1 times more.
@@ -83,7 +90,9 @@ class Worker:
         :raises Exception: the work with it, or with a former one, has failed.
         """
         if not self._aside:
-            self._work(part)
+            self._do(part)
+            if self._error is not None:
+                raise self._error
             return
         if self._error is not None:
             raise self._error

@@ -36,6 +36,9 @@ LEASED = (
     "while the container is stopped (stop: true)"
 )
 
+_OTHER_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # what an open finds where another file was
+EXCHANGED = "was exchanged while it was read: try again"
+UNREADABLE = "cannot be read: %s"
 SHORTER = "volume %s became shorter while it was read: try again"
 PIECES = "volume %s has holes between more than %d pieces: copy it to a file that has none, or remove it"
 TOO_MANY_ATTRIBUTES = "volume %s has more extended attributes than an archive takes (%d MiB): remove some, or it"
@@ -71,6 +74,7 @@ class Packer:
         self.files = self.bytes = self.sockets = 0
         self._place: ArchivePlace | None = None
         self._above = b""  # its path, with a slash
+        self._at = b""  # the path of what is read now
         self._first: dict[int, tuple[ArchivePlace | None, bytes]] = {}  # of files with several names: which was written
 
     def pack(self, directory: int, path: bytes, stamped: bool = False) -> None:
@@ -90,13 +94,18 @@ class Packer:
             trees.walk(directory, ".", os.fsdecode(path), self._enter, self._leave, down=down)
         except LauncherError as error:
             raise TargetError(str(error)) from error
+        except OSError as error:
+            if self.sink.has_failed_with(error):
+                raise
+            said = EXCHANGED if error.errno in _OTHER_FILE else UNREADABLE % error.strerror
+            raise TargetError("volume %s %s" % (shown_path(self._at), said)) from error
 
     def _leave(self, _parent: int, _name: str) -> None:
         if self._place is not None:
             self._place = self._place[0]
 
     def _enter(self, directory: int) -> list[str]:
-        above = _path_of(self._place)
+        above = self._at = _path_of(self._place)
         self.sink.put(
             self._head(above, TarKind.DIRECTORY, os.fstat(directory), attributes=_attributes(directory, above))
         )
@@ -159,6 +168,7 @@ class Packer:
         self.bytes += size
 
     def _one(self, directory: int, name: bytes, odd: set[bytes]) -> None:
+        self._at = self._above + name
         if name in odd:
             self._other(directory, name)
         else:
@@ -182,8 +192,10 @@ class Packer:
                 )
             finally:
                 os.close(descriptor)
-        else:
+        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             raise TargetError("volume %s is a device, and can be in no archive: remove it" % shown_path(path))
+        else:
+            raise TargetError("volume %s %s" % (shown_path(path), EXCHANGED))
 
     def _is_written(self, status: os.stat_result, name: bytes) -> bool:
         """Write another name of a file with several, or take note of the first. Return whether it is another."""
@@ -225,7 +237,7 @@ class Packer:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise TargetError("volume %s was exchanged while it was read: try again" % shown_path(path))
+                raise TargetError("volume %s %s" % (shown_path(path), EXCHANGED))
             if status.st_nlink > 1 and self._is_written(status, name):
                 return
             if self.base is not None and self.base.has(path, status):

@@ -25,6 +25,7 @@ from .increments import Base
 from .packing import ARCHIVED_PATH_LIMIT, shown_path
 from .plain_files import SMALL, is_kept_attribute
 from .tar_members import Member, TarKind
+from .target import TargetError
 
 TARGET_LIMIT = 4095  # bytes, of Linux, which has names of at most 255
 ID_LIMIT = (1 << 32) - 1
@@ -35,6 +36,7 @@ INHERITED = "system.posix_acl_default"
 
 GATHERED = PART_ROOM // 4  # bytes of small files that are written together
 
+MANY_NAMES = "%s: the file system of the volumes lets no file have as many names as this one: import it on another"
 NOT_KEPT = "%s is to be a file of its base, and there is none"
 _path = re.compile(rb"(?:(?!\.{1,2}/)[^/\0]{1,255}/)*(?!\.{1,2}\Z)[^/\0]{1,255}")
 _usual_name = re.compile(rb"[^/\0.][^/\0]{0,254}")
@@ -346,6 +348,8 @@ class Unpacker:
         except FileExistsError:
             raise
         except OSError as error:
+            if error.errno == errno.EMLINK:
+                raise TargetError(MANY_NAMES % shown_path(member.path)) from None
             raise Damaged(
                 "%s is a hard link to what it has not: %s" % (shown_path(member.path), error.strerror)
             ) from None

@@ -31,7 +31,9 @@ LEFT_BEHIND = (
     "container %s: its volumes are kept in %s: %s; a container of this name that declares them finds their data, and "
     "remove_volumes: true removes them"
 )
-NOT_REMOVED = "what an interrupted import has left is not removed: %s"
+NOT_REMOVED = (
+    "%s is not removed: %s; an import has left it, and nobody needs it: remove it, after chattr -i where that is needed"
+)
 SNAPSHOTS_LEFT = (
     "container %s: its snapshots are kept in %s: %s; container_snapshot restores or removes one, and remove_volumes: "
     "true removes all"
@@ -150,7 +152,7 @@ def clear(directory: str) -> list[str]:
     try:
         remove_entries(directory, (IMPORTING,))
     except (LauncherError, OSError) as error:
-        return [NOT_REMOVED % error]
+        return [NOT_REMOVED % (os.path.join(directory, IMPORTING), error)]
     return []
 
 

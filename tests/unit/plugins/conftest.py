@@ -12,9 +12,9 @@ from ansible_collections.unshare.container.plugins.module_utils.life import star
 from ansible_collections.unshare.container.plugins.module_utils.state import locks, record
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _own_run_directory(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[None]:
-    """Have locks and records in a directory of this run: those of the host are its containers'."""
+    """Have locks and records in a directory of a file of tests: those of the host are its containers'."""
     directory = str(tmp_path_factory.mktemp("run") / "unshare")
     with pytest.MonkeyPatch.context() as patch:
         for module in (starting, locks, record):

@@ -15,8 +15,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.state import packing, tar_reading
-from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum, Sink
+from ansible_collections.unshare.container.plugins.module_utils.state import packing, tar_reading, unpacking
+from ansible_collections.unshare.container.plugins.module_utils.state.archive_streams import Checksum, Damaged, Sink
 from ansible_collections.unshare.container.plugins.module_utils.state.file_writing import write_small
 from ansible_collections.unshare.container.plugins.module_utils.state.helper import Helper
 from ansible_collections.unshare.container.plugins.module_utils.state.packing import (
@@ -247,3 +247,51 @@ def test_v5_a_file_has_as_many_pieces_as_an_import_takes(
     packed(data, tmp_path / "archive")
     imported(tmp_path / "archive", tmp_path / "imported")
     assert (tmp_path / "imported/data/sparse").read_bytes() == (data / "sparse").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EIO, "volume 'data/inner/bad' cannot be read: Input/output error"),
+        (errno.ENOENT, "volume 'data/inner/bad' was exchanged while it was read: try again"),
+        (errno.ELOOP, "volume 'data/inner/bad' was exchanged while it was read: try again"),
+    ],
+)
+def test_v5_what_cannot_be_read_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    (data / "inner").mkdir()
+    for name in ("a", "bad", "c"):
+        (data / "inner" / name).write_text("x")
+    opened = os.open
+
+    def fails(path: t.Any, *arguments: t.Any, **options: t.Any) -> int:
+        if path == b"bad":
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(packing.os, "open", fails)
+    with pytest.raises(TargetError, match=f"^{said}$"):
+        packed(data, tmp_path / "archive")
+
+
+def test_v5_what_cannot_be_written_is_not_said_of_the_volume(data: Path) -> None:
+    (data / "file").write_bytes(b"x" * (1 << 20))
+    with pytest.raises(OSError, match="No space left on device"):
+        packed(data, Path("/dev/full"))
+
+
+def test_v5_a_file_with_more_names_than_a_file_system_has_is_no_damage(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "file").write_text("x")
+    os.link(data / "file", data / "link")
+    packed(data, tmp_path / "archive")
+
+    def fails(*_arguments: t.Any, **_options: t.Any) -> t.NoReturn:
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    monkeypatch.setattr(unpacking.os, "link", fails)
+    with pytest.raises(TargetError, match="^'data/link': the file system of the volumes lets no file") as raised:
+        imported(tmp_path / "archive", tmp_path / "imported")
+    assert not isinstance(raised.value, Damaged)
