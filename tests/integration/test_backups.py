@@ -69,8 +69,38 @@ def test_v5_backups_are_kept_by_count_and_restored(file: Path, tmp_path: Path) -
     assert [name for name in os.listdir("/var/lib/unshare") if name.startswith(".restored")] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "misspelled", "meant"),
+    [
+        ("backup_containers.yml", "backup_container", "backup_containers"),
+        ("restore_container.yml", "restore_onhost", "restore_on_host"),
+        ("move_container.yml", "move_containers", "move_container"),
+    ],
+)
+def test_v5_a_misspelled_variable_is_refused(
+    file: Path, tmp_path: Path, name: str, misspelled: str, meant: str
+) -> None:
+    """Left out, it would have every container of a host backed up."""
+    done = run(name, backup_directory=str(tmp_path / "none"), **{misspelled: NAME})
+    assert done.code != 0
+    said = f"{misspelled}: the playbook {name[:-4]} has no variable of this name; did you mean '{meant}'"
+    assert said in " ".join(done.output.split())
+    assert os.listdir(tmp_path) == []
+
+
+def test_v5_an_archive_that_is_not_there_is_named(file: Path, tmp_path: Path) -> None:
+    done = run("restore-container.yml", restore_container=NAME, restore_archive=str(tmp_path / "none.tar"))
+    assert done.code != 0
+    said = (
+        f"restore_archive: {tmp_path}/none.tar is no file on the controller: name the archive, or say restore_on_host"
+    )
+    assert said in " ".join(done.output.split())
+
+
 def test_v5_a_restoration_is_of_one_host(file: Path) -> None:
-    done = playbook("restore-container.yml", INVENTORY, variables={"restore_container": NAME, "restore_archive": "/x"})
+    done = playbook(
+        "restore-container.yml", INVENTORY, variables={"restore_container": NAME, "restore_archive": "/etc/passwd"}
+    )
     assert done.code != 0
     assert "target: name the one host whose container it is" in done.output
 
@@ -125,7 +155,7 @@ def test_v5_a_container_that_cannot_be_saved_is_no_reason_for_others_to_have_no_
 
 
 def test_v6_what_is_to_be_restored_is_asked_for_before_anything_is_sent() -> None:
-    for given in ({"restore_archive": "/x"}, {"restore_container": NAME}, {"restore_container": "../x"}):
+    for given in ({"restore_archive": "/etc/passwd"}, {"restore_container": NAME}, {"restore_container": "../x"}):
         done = run("restore-container.yml", **given)
         assert done.code != 0
         assert "restore_container, restore_archive: name a container, and the archive" in done.output

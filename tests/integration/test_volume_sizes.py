@@ -234,6 +234,7 @@ def test_v3_without_quotas_nothing_changes(tmp_path: Path, host_unchanged: None)
         assert sized.bring(may_fail)["changed"]
         assert [said for said in sized.warnings if remedy in said]
         assert not sized.bring(may_fail)["changed"]
+        assert len(sized.warnings) == 1, "it says what is, and promises nothing"
         assert sized.fill()[0] not in FULL or sized.limit("data") == 0
         # What is turned on later counts from the next start on; what is turned off keeps nobody from stopping it.
         sized.inside().output("rm", "/srv/data/full")

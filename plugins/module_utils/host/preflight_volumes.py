@@ -55,10 +55,17 @@ UNKNOWN_SIZE = "%s: how much the volume %s holds cannot be counted: %s"
 
 
 class ExaminedSizes(NamedTuple):
-    """The findings about the sizes of volumes: what is wrong, and what a person should know."""
+    """The findings about the sizes of volumes.
+
+    Attributes:
+        problems: what is wrong.
+        warnings: what a person should know.
+        left_open: the volumes that are not kept to their size, as is allowed.
+    """
 
     problems: list[str]
     warnings: list[str]
+    left_open: list[str]
 
 
 def as_given(sizes: dict[str, VolumeSize]) -> GivenSizes:
@@ -77,7 +84,7 @@ def examine_sizes(
     :param identity: whether root inside is the host's root.
     :param filtered: whether the container has a filter of system calls.
     """
-    found = ExaminedSizes([], [])
+    found = ExaminedSizes([], [], [])
     for name, (place, wanted) in given.items():
         path = os.path.join(directory, VOLUMES, name)
         text = size_text(wanted.size)
@@ -87,6 +94,7 @@ def examine_sizes(
                 found.problems.append(NOT_KEPT % (place, name, text, reason))
             elif reason:
                 found.warnings.append(LEFT_OPEN % (place, name, text, reason))
+                found.left_open.append(name)
             elif os.path.isdir(path) and kept.get(name) != wanted:
                 try:
                     used = quota.used(settled=True)

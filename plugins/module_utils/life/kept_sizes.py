@@ -45,6 +45,7 @@ class KeptSizes:
         self.directory = str(layout.container(name))
         self.given: GivenSizes | None = None if declared is None else parse_sizes(declared)
         self.warnings: list[str] = []
+        self._left_open: list[str] = []
 
     def describe(self) -> dict[str, Any]:
         """Return the sizes in the form that a diff shows."""
@@ -91,6 +92,7 @@ class KeptSizes:
         filtered = not given or specification is None or system is None or refuses_subvolumes(system)
         found = preflight_volumes.examine_sizes(self.directory, given, self._kept(), identity, filtered)
         self.warnings += [said for said in found.warnings if said not in self.warnings]
+        self._left_open = found.left_open
         if found.problems:
             raise TargetError(f"container {self.name!r} is left as it is: {'; '.join(found.problems)}")
 
@@ -100,6 +102,8 @@ class KeptSizes:
         if not wanted or self.container.status().state != "running":
             return
         for name in quotas.not_enlisted(self.directory, wanted):
+            if name in self._left_open:
+                continue  # that was said
             self.warnings.append(AT_START % (name, size_text(wanted[name].size)))
 
     def _kept(self) -> dict[str, VolumeSize]:

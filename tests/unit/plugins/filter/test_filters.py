@@ -16,7 +16,7 @@ from ansible_collections.unshare.container.plugins.plugin_utils.filters import a
 
 NAMES = [
     "bind_mount", "container_essential_services", "container_name", "container_record", "containerization_report",
-    "containerized_operating_system", "file_system_mapping", "modify_services", "system_files",
+    "containerized_operating_system", "file_system_mapping", "known_variables", "modify_services", "system_files",
 ]  # fmt: skip
 
 
@@ -37,13 +37,23 @@ def test_documentation_and_examples(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_input_is_an_error_of_ansible(name: str) -> None:
     function = module(name).FilterModule().filters()[name]
+    needed: dict[str, list[t.Any]] = {"modify_services": [[]], "known_variables": [[], "", ""]}
     with pytest.raises(AnsibleError):
-        function(*([3, []] if name == "modify_services" else [3]))
+        function(3, *needed.get(name, []))
 
 
 def test_bind_mount() -> None:
     mount = module("bind_mount").FilterModule().filters()["bind_mount"]
     assert mount("/a=/b")["flags"] == ["bind-mount", "read-only"]
+
+
+def test_known_variables() -> None:
+    known = module("known_variables").FilterModule().filters()["known_variables"]
+    names = ["backup_keep", "backup_server", "keeps"]
+    assert known(names, ["keep", "containers"], "backup_", "backup_containers") == names
+    said = "backup_container: the playbook backup_containers has no .*; did you mean 'backup_containers'"
+    with pytest.raises(AnsibleError, match=said):
+        known([*names, "backup_container"], ["keep", "containers"], "backup_", "backup_containers")
 
 
 def test_file_system_mapping() -> None:
