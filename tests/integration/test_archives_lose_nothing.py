@@ -25,7 +25,7 @@ from .conftest import Machine, heard
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-NAME = "test-archived-whole"
+NAME = "test-whole-archives"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_files_are_replaced_in_one_way() -> None:
     """By `write_atomically`; directories and links, which it cannot write, get their names by methods of a Path.
 
     It takes a path of the host's. What lies in a machine's root, or in a volume's copy, which may be hostile, is
-    replaced below a descriptor.
+    replaced below a descriptor; so is an archive, whose directory was examined.
     """
     found = {
         str(path.relative_to(ROOT))
@@ -45,7 +45,13 @@ def test_files_are_replaced_in_one_way() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in REPLACING
     }
-    below = {"launcher/machine_root.py", "state/tree_copy.py", "state/unpacking.py", "state/project_quotas.py"}
+    below = {
+        "launcher/machine_root.py",
+        "state/archive_files.py",
+        "state/project_quotas.py",
+        "state/tree_copy.py",
+        "state/unpacking.py",
+    }
     assert found == {f"plugins/module_utils/{name}" for name in ("launcher/paths.py", *below)}
 
 
