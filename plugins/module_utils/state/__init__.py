@@ -20,9 +20,9 @@ In the order in which they stand on each other:
     tree_copy    a copy of such a directory, byte for byte; `snapshots` are such copies on the disk, `snapshot_record`
                  is what is noted of one, and `restoring` the step by which one takes the place of what there is
     volume_archives   one file of them; `packing` reads a volume for it (most files: `plain_files`), `unpacking` writes
-                 one (its files: `file_writing`), and `increments` says what an earlier one has already; `tar_members` is its format,
-                 `tar_reading` reads that, `archive_streams` has its bytes on their way, and `archive_files` has it on
-                 the disk
+                 one (its files: `file_writing`), and `increments` says what an earlier one has already;
+                 `tar_members` is its format, `tar_reading` reads that, `archive_streams` has its bytes on their way,
+                 and `archive_files` has it on the disk
     quotas       how much a volume may hold (`volume_sizes`): a `directory_quota`, of a project (`project_quotas`) or
                  of a subvolume (`btrfs_quotas`)
     mounted_sources   where containers write on the host: what was mounted at their start
