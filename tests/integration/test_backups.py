@@ -88,6 +88,13 @@ def test_v5_a_misspelled_variable_is_refused(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("given", [{"restore_container": NAME}, {"restore_archive": "/etc/passwd"}])
+def test_v5_a_restoration_needs_a_container_and_an_archive(file: Path, given: dict[str, str]) -> None:
+    done = run("restore-container.yml", **given)
+    assert done.code != 0
+    assert "restore_container, restore_archive: name a container, and the archive" in " ".join(done.output.split())
+
+
 def test_v5_an_archive_that_is_not_there_is_named(file: Path, tmp_path: Path) -> None:
     done = run("restore-container.yml", restore_container=NAME, restore_archive=str(tmp_path / "none.tar"))
     assert done.code != 0
