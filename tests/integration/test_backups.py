@@ -88,13 +88,6 @@ def test_v5_a_misspelled_variable_is_refused(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("given", [{"restore_container": NAME}, {"restore_archive": "/etc/passwd"}])
-def test_v5_a_restoration_needs_a_container_and_an_archive(file: Path, given: dict[str, str]) -> None:
-    done = run("restore-container.yml", **given)
-    assert done.code != 0
-    assert "restore_container, restore_archive: name a container, and the archive" in " ".join(done.output.split())
-
-
 def test_v5_an_archive_that_is_not_there_is_named(file: Path, tmp_path: Path) -> None:
     done = run("restore-container.yml", restore_container=NAME, restore_archive=str(tmp_path / "none.tar"))
     assert done.code != 0
@@ -115,7 +108,7 @@ def test_v5_a_restoration_is_of_one_host(file: Path) -> None:
 def test_v5_check_mode_of_a_backup_writes_nothing(file: Path, tmp_path: Path) -> None:
     variables = {"target": "localhost", "backup_directory": str(tmp_path / "none")}
     done = playbook("backup_containers.yml", INVENTORY, "--check", variables=variables).succeeded()
-    assert NAME in done.output, "it finds who has volumes"
+    assert f"{NAME}: data; would be written: {tmp_path}/none/{NAME}-" in " ".join(done.output.split())
     assert os.listdir(tmp_path) == []
 
 
