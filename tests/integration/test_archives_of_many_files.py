@@ -20,7 +20,7 @@ from .archives import another, data_of, export, reach, restore, system
 from .conftest import Machine
 from .lives import rounds
 
-pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(3600)]
 
 NAME = "test-many-files"
 OTHER = "test-many-files-other"
