@@ -166,8 +166,7 @@ class DerivedSystems:
 
     def system(self, declared: Declared) -> Mapping:
         """Return the system: `name`, `digest`, `security`, `system` without secrets, `boot`, `secrets` by path."""
-        known = self._files.read(declared.key)
-        return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
+        return t.cast("Mapping", json.loads(self._files.made(declared.key, lambda: json.dumps(self._derive(declared)))))
 
     def size(self, declared: Declared) -> int:
         """Return how large the content of the container's system is, in characters."""
@@ -176,7 +175,7 @@ class DerivedSystems:
     def _told(self, declared: Declared) -> Mapping:
         """Return what is known of the container's system without its content."""
         known = self._files.read(declared.key + ".announced")
-        return t.cast("Mapping", json.loads(known)) if known is not None else self._derive(declared)
+        return t.cast("Mapping", json.loads(known)) if known is not None else self.system(declared)
 
     def is_lacked(self, declared: Declared) -> bool:
         """Return whether a host of this run has lacked the container's system; others then get it unasked."""
@@ -187,6 +186,7 @@ class DerivedSystems:
         self._files.write(f"{declared.key}.lacked", "")
 
     def _derive(self, declared: Declared) -> Mapping:
+        """Derive the container's system, and write what is known of it without its content."""
         system = derive(declared)
         boot = boot_script(system)
         try:
@@ -205,10 +205,8 @@ class DerivedSystems:
             "needs": needed,
             "size": len(json.dumps([apart, boot, secrets])),
         }
-        result = {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
-        self._files.write(declared.key, json.dumps(result))
         self._files.write(declared.key + ".announced", json.dumps(announced))
-        return result
+        return {"name": declared.name, **announced, "system": apart, "boot": boot, "secrets": secrets}
 
 
 def refuse_shared(declared: list[Declared], systems: DerivedSystems) -> None:

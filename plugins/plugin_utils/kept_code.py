@@ -13,7 +13,6 @@ import base64
 import gzip
 import io
 import tarfile
-import typing as t
 from pathlib import Path
 
 from ..modules.kept_code import code_digest, code_in
@@ -37,7 +36,7 @@ class KeptCode:
     @property
     def digest(self) -> str:
         """Return the digest that names the code, in hexadecimal."""
-        return self._made("digest", lambda: code_digest(code_in(PLUGINS)))
+        return self._files.made("digest", lambda: code_digest(code_in(PLUGINS)))
 
     @property
     def archive(self) -> str:
@@ -45,7 +44,7 @@ class KeptCode:
 
         :raises DeclarationError: it is not the code that the digest names.
         """
-        return self._made("archive", self._archived)
+        return self._files.made("archive", self._archived)
 
     def is_lacked(self) -> bool:
         """Return whether hosts of this run have lacked the code, and none has had it: the others get it unasked."""
@@ -56,13 +55,6 @@ class KeptCode:
         name = "lacked" if lacked else "had"
         if not self._files.has(name):
             self._files.write(name, "")
-
-    def _made(self, name: str, make: t.Callable[[], str]) -> str:
-        text = self._files.read(name)
-        if text is None:
-            text = make()
-            self._files.write(name, text)
-        return text
 
     def _archived(self) -> str:
         code = list(code_in(PLUGINS))

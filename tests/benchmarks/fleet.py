@@ -3,10 +3,11 @@
 
 """What a fleet costs the controller, beside a play of one `ansible.builtin.ping` on the same hosts in the same run.
 
-Hosts are sshds in namespaces of this machine, so that their work is in the wall time, too; the controller's time is
-that of the processors, of `ansible-playbook` and all that it waits for. The measured play is the role `containers` with
-one container a host. Before each measured run there is one of the ping, and ratios are to the median of these. What is
-sent is counted at the interfaces that lead to the hosts. `fleet_peers` has what it is compared with, in the same run.
+Hosts are sshds in namespaces of this machine, so that their work is in the wall time, too. The controller's time is
+that of the processors, of `ansible-playbook` and all that it waits for; the hosts' is that of their control groups,
+with the containers in them. The measured play is the role `containers` with one container a host. Before each measured
+run there is one of the ping, and ratios are to the median of these. What is sent is counted at the interfaces that lead
+to the hosts. `fleet_peers` has what it is compared with, in the same run.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ TARGETS = {
 RUNS = (("first", "one"), ("change", "two"), ("nothing", "two"))
 """The runs of a round, each with the text of its page."""
 
+STAY_CONNECTED = "-C -o ControlMaster=auto -o ControlPersist=1800s"
+"""Options of ssh: no run logs in anew because the one before took longer than Ansible's minute."""
+
+TIMES = ("wall", "controller", "hosts")
 PEERS = ("plain", "pyinfra", "mitogen")
 PING = [{"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.ping": None}]}]
 DEPLOY = [{"hosts": "all", "gather_facts": False, "roles": ["unshare.container.containers"]}]
@@ -119,20 +124,28 @@ class Measured:
         paths = (Path("/sys/class/net", host.link, "statistics", f"{way}_bytes") for host in self.fleet.hosts)
         return sum(int(path.read_text()) for path in paths)
 
+    def _used(self) -> float:
+        """Return for how many seconds the hosts have used processors."""
+        name, used = (self.fleet.cgroup / "cpu.stat").read_text().split()[:2]
+        assert name == "usage_usec"
+        return int(used) / 1e6
+
     def _timed(self, command: list[str], more: dict[str, str] | None = None) -> Sample:
-        """Run a command: wall time and the controller's time of the processors, in seconds, and bytes.
+        """Run a command: wall time, and time of the processors on the controller and on hosts, in seconds, and bytes.
 
         :raises Failed: with what it printed.
         """
         ways = {"sent": "tx", "received": "rx"}
         bytes_before = {name: self._traffic(way) for name, way in ways.items()}
+        used = self._used()
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        environment = self.fleet.environment(**(more or {}))
+        environment = self.fleet.environment(ANSIBLE_SSH_ARGS=STAY_CONNECTED, **(more or {}))
         done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=self.fleet.directory)
         wall, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode != 0:
             raise Failed(f"{command[0]}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}")
-        sample = {"wall": wall, "controller": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+        controller = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        sample = {"wall": wall, "controller": controller, "hosts": self._used() - used}
         return {**sample, **{name: self._traffic(way) - bytes_before[name] for name, way in ways.items()}}
 
 
@@ -177,7 +190,7 @@ def _round(measured: Measured, subject: str, name: str, samples: Samples) -> Non
 def summary(samples: Samples, count: int) -> dict[str, t.Any]:
     """Return medians for each host, in seconds and bytes, and those of the seconds in pings."""
     result: dict[str, t.Any] = {"seconds_per_host": {}, "bytes_per_host": {}, "ratios": {}}
-    pings = {what: statistics.median(sample[what] for sample in samples["ping"]) for what in ("wall", "controller")}
+    pings = {what: statistics.median(sample[what] for sample in samples["ping"]) for what in TIMES}
     for kind, taken in samples.items():
         middle = {what: statistics.median(sample[what] for sample in taken) for what in taken[0]}
         result["seconds_per_host"][kind] = {what: round(middle[what] / count, 4) for what in pings}
@@ -219,12 +232,13 @@ def show(result: dict[str, t.Any]) -> None:
         said = ""
         ratios, targets, moved = result["ratios"].get(kind), TARGETS.get(kind), result["bytes_per_host"][kind]
         if ratios:
-            said = f"{ratios['wall']:6.2f} {ratios['controller']:6.2f}"
+            said = " ".join(f"{ratios[what]:6.2f}" for what in TIMES)
         if ratios and targets:
             met = kind not in missed(result)
             said += f"  ({targets['wall']}, {targets['controller']}{'' if met else ': missed'})"
         print(
             f"{result['hosts']:5}  {kind:15}  {seconds['wall']:8.3f}  {seconds['controller']:10.3f}"
+            f"  {seconds['hosts']:9.3f}"
             f"  {moved['sent'] / 1000:7.1f}  {moved['received'] / 1000:7.1f}  {said}",
             flush=True,
         )
@@ -252,7 +266,7 @@ def main() -> int:
         f"{derived['hosts']} different declarations are derived in {derived['wall']:.2f} s by one process "
         f"({derived['processor']:.2f} s of its processor)"
     )
-    print("hosts  run              wall s/h  control s/h  kB to h  kB from  in pings: wall, controller (at most)")
+    print("hosts  run              wall s/h  control s/h  hosts s/h  kB to h  kB from  in pings: the three (at most)")
     results = []
     for count in map(int, arguments.hosts.split(",")):
         results.append(measure(count, arguments.rounds or (3 if count <= 10 else 1), arguments.without))

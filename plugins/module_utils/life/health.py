@@ -32,6 +32,9 @@ from ..launcher.netlink import Netlink
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
 
+LEAST_PAUSE, LONGEST_PAUSE = 0.01, 2.0
+"""Seconds between two rounds of checks that all know the past: what happens in between, the next round learns."""
+
 PATIENCE, SHARE = 5.0, 6
 """Seconds that a single check may take at least, and the part of the time limit, unless that comes first."""
 
@@ -98,7 +101,8 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
     """Wait until `container` is well; return its complaints at the end of the time limit, an empty list if none.
 
     A round that the time limit cuts short counts for less: the complaints of the round before are returned. What no
-    waiting can mend is not waited for.
+    waiting can mend is not waited for. Checks that know the past are made again when enough of it has passed; others
+    are made at shorter intervals, too.
 
     :param health: as `container_options.HEALTH` says, with the defaults filled in.
     :param probes: the checks, by default those that `health` asks for.
@@ -113,6 +117,7 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
         begun = time.monotonic()
         former, complaints = complaints, []
         final = False
+        knows = True
         before = steady = health["steady"]
         for probe in probes:
             left = min(patience, deadline - time.monotonic())
@@ -120,23 +125,35 @@ def await_health(container: Any, health: dict[str, Any], probes: list[Probe] | N
                 complaints.append("the time limit was over before all was asked")
                 break
             try:
-                before = min(before, probe(container, left) or 0.0)
+                past = probe(container, left)
+                knows = knows and past is not None
+                before = min(before, past or 0.0)
             except (Ill, OSError, LauncherError) as error:
                 complaints.append(str(error)[:COMPLAINT_LIMIT])
                 final = final or (isinstance(error, Ill) and error.final)
         if final:
             return complaints
         well_since = None if complaints else well_since or begun - before
-        if well_since is not None and time.monotonic() - well_since >= steady:
+        remaining = math.inf if well_since is None else well_since + steady - time.monotonic()
+        if remaining <= 0:
             return [] if container.status().state == "running" else [GONE]
         if complaints and time.monotonic() >= deadline:
             return former or complaints
-        pause = next(pauses, PAUSES[-1])
+        pause = LONGEST_PAUSE if knows and not complaints else next(pauses, PAUSES[-1])
+        pause = min(pause, max(remaining, LEAST_PAUSE))
         if time.monotonic() + pause > deadline:
             return complaints or ["it was well for too short a time"]
         if container.status().state != "running":
             return [GONE]
-        time.sleep(pause)
+        _pause(container, pause)
+
+
+def _pause(container: Any, seconds: float) -> None:
+    """Wait for so many seconds, or until the container's init has ended."""
+    process = container.process()
+    if process is not None:
+        process.wait(seconds)
+        process.close()
 
 
 def probes_of(health: dict[str, Any]) -> list[Probe]:

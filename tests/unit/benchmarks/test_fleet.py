@@ -16,7 +16,7 @@ HOSTS = [types.SimpleNamespace(name="host01", address="192.0.2.2")]
 
 
 def sample(wall: float, controller: float, sent: float = 0) -> fleet.Sample:
-    return {"wall": wall, "controller": controller, "sent": sent, "received": 0}
+    return {"wall": wall, "controller": controller, "hosts": 2 * wall, "sent": sent, "received": 0}
 
 
 def test_what_is_made_by_hand_has_the_same_files_with_ansible_and_with_pyinfra(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_runs_are_in_pings_of_the_same_run_and_bytes_by_host() -> None:
     for kind in ("change", "nothing"):
         samples[kind] = [sample(3.6, 2.4)]
     result = fleet.summary(samples, 2)
-    assert result["ratios"]["first"] == {"wall": 2.0, "controller": 2.0}
-    assert result["seconds_per_host"]["ping"] == {"wall": 1.5, "controller": 1.0}
+    assert result["ratios"]["first"] == {"wall": 2.0, "controller": 2.0, "hosts": 2.0}
+    assert result["seconds_per_host"]["ping"] == {"wall": 1.5, "controller": 1.0, "hosts": 3.0}
     assert result["bytes_per_host"]["first"] == {"sent": 2500, "received": 0}
     assert fleet.missed(result) == []
     samples["nothing"] = [sample(3.6, 2.5)]

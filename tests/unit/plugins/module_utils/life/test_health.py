@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import subprocess
 import threading
 import time
 import types
@@ -15,6 +16,7 @@ import typing as t
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError, OptionError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.process import Process
 from ansible_collections.unshare.container.plugins.module_utils.life import health
 
 from ..target_helpers import FakeContainer
@@ -40,6 +42,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(health, "time", clock)
+    monkeypatch.setattr(health, "_pause", lambda _container, seconds: clock.sleep(seconds))
     return clock
 
 
@@ -173,7 +176,7 @@ def test_running(state: str, failed: list[str], message: str | None, final: bool
 def test_what_has_run_well_long_enough_by_now_is_not_waited_for(clock: Clock) -> None:
     container = FakeContainer()
     container.running = "/system"
-    for lives, seconds in ((None, 0.0), (5.0, 0.0), (0.4, 0.7)):
+    for lives, seconds in ((None, 0.0), (5.0, 0.0), (0.4, 0.6)):
         container.lives = lives
         begun = clock.now
         assert health.await_health(container, wanted(steady=1.0)) == []
@@ -182,6 +185,33 @@ def test_what_has_run_well_long_enough_by_now_is_not_waited_for(clock: Clock) ->
     asked = wanted(steady=1.0)
     assert health.await_health(container, asked, [health.check_running, lambda *_arguments: None]) == []
     assert clock.now - begun >= 1.0, "of another check nobody knows"
+
+
+@pytest.mark.parametrize(("steady", "rounds"), [(0.0, 1), (1.0, 2), (2.0, 2), (4.4, 4)])
+def test_checks_that_know_the_past_are_made_again_when_enough_of_it_has_passed(
+    clock: Clock, steady: float, rounds: int
+) -> None:
+    """A round costs the container some processes: what has happened in between, systemd still knows in the next one."""
+    begun, asked = clock.now, []
+
+    def probe(_container: t.Any, _timeout: float) -> float:
+        asked.append(clock.now)
+        return clock.now - begun
+
+    container = FakeContainer()
+    container.running = "/system"
+    assert health.await_health(container, wanted(steady=steady), [probe]) == []
+    assert (clock.now - begun, len(asked)) == (pytest.approx(steady, abs=0.02), rounds)
+
+
+def test_the_end_of_a_container_is_not_slept_through() -> None:
+    """Its init ends in the first second of a pause of a minute."""
+    with subprocess.Popen(["sleep", "0.2"]) as child:
+        container = types.SimpleNamespace(process=lambda: Process.pin(child.pid))
+        begun = time.monotonic()
+        health._pause(container, 60.0)
+        assert time.monotonic() - begun < 30
+    health._pause(types.SimpleNamespace(process=lambda: None), 60.0)
 
 
 def test_what_no_waiting_mends_is_not_waited_for(clock: Clock) -> None:
