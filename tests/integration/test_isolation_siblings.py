@@ -10,6 +10,7 @@ or given to anybody.
 from __future__ import annotations
 
 import os
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
 from ansible_collections.unshare.container.plugins.module_utils.state import writers
 
-from . import isolation_record
+from . import archives, isolation_record
 from .isolation import MODES, make_hostile, writable
 
 if t.TYPE_CHECKING:
@@ -150,3 +151,21 @@ def test_links_within_what_is_shared_are_followed(
     mounting.start()
     assert mounting.output("cat", "/data/team/beside/there") == "there\n"
     assert points(mounting, shared.other) == ["/data/team/beside"]
+
+
+def test_who_would_write_all_state_is_not_told_to_stop_the_one_whose_volume_is_there(
+    make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    """The host runs what is there, which is why it is refused, whoever else is on the host."""
+    alias = tmp_path / "alias"
+    alias.mkdir()
+    subprocess.run(["mount", "--bind", "/var/lib", alias], check=True, timeout=60)
+    try:
+        with archives.another(NAME + "-a") as other:
+            archives.reach(other, system=archives.system(other.name))
+            for path in (alias, alias / f"unshare/containers/{other.name}"):
+                one = make_machine(name=NAME + "-b", mappings=[writable(path)])
+                with pytest.raises(LauncherError, match=r"(contains|lies in) /var/lib/unshare, where the systems"):
+                    one.start()
+    finally:
+        subprocess.run(["umount", alias], check=True, timeout=60)

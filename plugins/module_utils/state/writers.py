@@ -120,7 +120,7 @@ def refuse_second(
     """Refuse to start a container that would write where one that runs does. Without a writable mount, ask nothing.
 
     Raises:
-        LauncherError: naming both, and the ways out.
+        LauncherError: naming both, and the ways out; or what the host runs, where that is why they meet.
     """
     if not any(paths_written(record) for record in records):
         return
@@ -128,7 +128,22 @@ def refuse_second(
     written = writes(records, host)
     said = meetings(written, _running(name, directory, recorded), host) if written else []
     if said:
+        _refuse_guarded(written, host)
         raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
+
+
+def _refuse_guarded(written: Written, host: SearchedHost) -> None:
+    """Refuse paths that the host runs: others have their volumes there, and to stop them would be no way out."""
+    guard = guarded.GuardedHost(dict(guarded.RUNS, **guarded.interpreter()), table=host.guard.mounts)
+    for path in filter(host.answers_at_once, written):
+        try:
+            source = mounted_sources.open_source(path, host.place(path))
+        except OSError:
+            continue  # the start refuses it
+        try:
+            guard.refuse_writable(source, path)
+        finally:
+            os.close(source)
 
 
 def claim(container: RecordedContainer, system: str, records: list[Mount], shares: list[Mount]) -> None:
