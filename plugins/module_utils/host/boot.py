@@ -83,6 +83,7 @@ class Boot:
             if name in (names or []):
                 raise TargetError(f"container {name!r} cannot be started after itself")
         self.system = system
+        self._specifications: dict[Path, Specification] = {}
         self.systemd = systemd if systemd is not None else Systemd(layout.root)
         self.unit = unit_of(name)
         self.by_hand = units_by_hand(name)
@@ -327,13 +328,20 @@ class Boot:
 
     def _unit_options(self) -> UnitOptions:
         given = {option: value for option, value in self.given.items() if value is not None}
-        spec = known_specification(self.system) or known_specification(self.layout.current_system(self.name))
+        spec = self._specification(self.system) or self._specification(self.layout.current_system(self.name))
         sources = self._sources(spec)
         if sources is not None:
             given["mounts"] = tuple(map(quoted, sources))
         if spec is not None:
             given["online"] = any(ports.is_of_host(port.address) for port in spec.ports)
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
+
+    def _specification(self, system: Path | None) -> Specification | None:
+        """Return as `known_specification`; what a system says never changes, so it is read once."""
+        spec = None if system is None else self._specifications.get(system) or known_specification(system)
+        if system is not None and spec is not None:
+            self._specifications[system] = spec
+        return spec
 
     def _sources(self, spec: Specification | None) -> list[str] | None:
         """Return the paths of the host without which a start would have other files, or None when that is not known.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import types
 import typing as t
 
@@ -93,6 +94,10 @@ class FakeContainer:
             ready=running and self.waited and self.becomes_ready,
             warnings=[],
         )
+
+    def process(self) -> t.Any:
+        """Return an init that does not end while it is waited for."""
+        return types.SimpleNamespace(wait=time.sleep, close=lambda: None)
 
     def start(self, system: str, wait: bool, timeout: float) -> t.Any:
         self.calls.append("start")
