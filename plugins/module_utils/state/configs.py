@@ -73,13 +73,16 @@ def _config(directory: int, containers: str, name: str) -> dict[str, object]:
 
 
 def keep_configs() -> None:
-    """Keep what this process has read of many containers for others, if it can."""
+    """Keep what this process has read of many containers for others, if it can. The caller holds the `AllocationLock`.
+
+    What a killed writer has left aside is written anew by the next one.
+    """
     if len(_read_anew) < ENOUGH:
         return
     _read_anew.clear()
     known = {name: [identity, config] for name, (identity, config) in _known.items()}
     try:
-        write_atomically(CONFIGS_FILE, data.format_nested(known), aside="%s.%d" % (CONFIGS_FILE, os.getpid()))
+        write_atomically(CONFIGS_FILE, data.format_nested(known))
     except OSError:
         pass  # such as a full /run: a start needs it for nothing
 

@@ -157,6 +157,15 @@ def test_what_cannot_be_kept_keeps_no_start_waiting_and_nothing_open(many: Proce
     assert len(os.listdir("/proc/self/fd")) == opened
 
 
+def test_what_a_killed_writer_has_left_does_not_stay(many: Process) -> None:
+    path = Path(configs.CONFIGS_FILE)
+    path.unlink()
+    path.with_name(path.name + paths.NEW).write_text("half of i")
+    many.others()
+    configs.keep_configs()
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith("known")] == ["known"]
+
+
 def test_machine_ids_are_no_business_of_others(process: Process) -> None:
     process.write("a", machine_id="0" * 32, uid_base=7)
     assert process.others() == {"a": {"uid_base": 7}}
