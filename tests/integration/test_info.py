@@ -11,6 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
+from ansible_collections.unshare.container.plugins.module_utils.life.container_information import Information
+from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout
 
 from .conftest import MakeMachine
 from .connection_hosts import ansible
@@ -63,6 +66,16 @@ def test_one_that_runs_one_that_has_stopped_and_one_that_is_broken(make_machine:
     facts = found[damaged.name]
     assert (facts["state"], facts["failed_units"]) == ("running", None)
     assert any("spec.json" in error or "Expecting" in error for error in facts["errors"])
+
+
+def test_a_report_of_very_many_containers_needs_no_more_descriptors(make_machine: MakeMachine) -> None:
+    """A process may have 1,024, and a host more containers."""
+    machine = make_machine(name="test-info-many")
+    machine.start()
+    opened = len(os.listdir("/proc/self/fd"))
+    many = [Information(Layout(), machine.name, Container(machine.name)) for _number in range(20)]
+    assert [each.gather()["errors"] for each in many] == [[]] * len(many)
+    assert len(os.listdir("/proc/self/fd")) == opened
 
 
 def test_all_of_them_when_none_is_named(make_machine: MakeMachine, tmp_path: Path) -> None:

@@ -91,7 +91,16 @@ class Information:
         self.errors: list[str] = []
 
     def gather(self) -> dict[str, Any]:
-        """Return all information. What could not be learned is None, and a message in `errors` says why."""
+        """Return all information. What could not be learned is None, and a message in `errors` says why.
+
+        Nothing stays open: a report may be one of thousands.
+        """
+        try:
+            return self._gather()
+        finally:
+            self.container.cgroup.close()
+
+    def _gather(self) -> dict[str, Any]:
         status = self._try("its state", self.container.status)
         running = status is not None and status.state == "running"
         facts: dict[str, Any] = {"name": self.name, "state": self._state(status)}

@@ -44,7 +44,7 @@ class FakeContainer:
 
     def __init__(self, system: str, running: bool = True, files: dict[str, str] | None = None) -> None:
         self.files = {"cpu.stat": "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n", **(files or {})}
-        self.cgroup = types.SimpleNamespace(read=lambda name: self.files.get(name, ""))
+        self.cgroup = types.SimpleNamespace(read=lambda name: self.files.get(name, ""), close=lambda: None)
         known = {"pid": 7, "system": system, "uid_base": 65536, "uid_count": 65536}
         times = {"started": time.time() - 10, "boot_seconds": 0.2, "ready": True}
         self.now = types.SimpleNamespace(state="running" if running else "stopped", **known, **times)
