@@ -304,7 +304,6 @@ def run(parameters: dict[str, t.Any], layout: Layout) -> dict[str, t.Any]:
             layout, name, container, timeout=parameters["timeout"], log_lines=parameters["log_lines"]
         )
         found.append(information.gather())
-        container.cgroup.close()
     return {"changed": False, "containers": found}
 
 

@@ -28,6 +28,7 @@ if t.TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 NAME = "test-isolation-siblings"
+STATE = "(contains|lies in) /var/lib/unshare, where the systems"
 LINKS = {
     "its /etc": "/etc",
     "its /etc, upward": "../../etc",
@@ -165,7 +166,23 @@ def test_who_would_write_all_state_is_not_told_to_stop_the_one_whose_volume_is_t
             archives.reach(other, system=archives.system(other.name))
             for path in (alias, alias / f"unshare/containers/{other.name}"):
                 one = make_machine(name=NAME + "-b", mappings=[writable(path)])
-                with pytest.raises(LauncherError, match=r"(contains|lies in) /var/lib/unshare, where the systems"):
+                with pytest.raises(LauncherError, match=f"^container {one.name}: cannot start: .*{STATE}"):
                     one.start()
     finally:
         subprocess.run(["umount", alias], check=True, timeout=60)
+
+
+def test_a_second_writer_is_named_also_to_one_with_a_volume_of_its_own(
+    make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    """What lies in /var/lib/unshare is its own there, and no reason."""
+    (tmp_path / "both").mkdir()
+    mapping = writable(tmp_path / "both")
+    with archives.another(NAME + "-a") as one:
+        system = archives.system(one.name, mappings=[mapping])
+        archives.reach(one, system=system)
+        archives.reach(one, "stopped")
+        make_machine(name=NAME + "-b", mappings=[mapping]).start()
+        said = f"^container {one.name}: cannot start: container '{NAME}-b', which runs, writes to {tmp_path}/both "
+        with one.lock(30), pytest.raises(LauncherError, match=said):
+            one.start(str(system), timeout=20)

@@ -32,8 +32,8 @@ from ..launcher.netlink import Netlink
 PAUSES = (0.2, 0.2, 0.3, 0.5, 1.0)
 """Seconds between two rounds, the last of them from then on: a check leaves traces in the logs that it looks into."""
 
-LEAST_PAUSE, LONGEST_PAUSE = 0.01, 2.0
-"""Seconds between two rounds of checks that all know the past: what happens in between, the next round learns."""
+LEAST_PAUSE, LONGEST_PAUSE = 0.01, 1.0
+"""Seconds between two rounds of checks that all know the past: systemd counts what it starts again in between."""
 
 PATIENCE, SHARE = 5.0, 6
 """Seconds that a single check may take at least, and the part of the time limit, unless that comes first."""
@@ -152,8 +152,10 @@ def _pause(container: Any, seconds: float) -> None:
     """Wait for so many seconds, or until the container's init has ended."""
     process = container.process()
     if process is not None:
-        process.wait(seconds)
-        process.close()
+        try:
+            process.wait(seconds)
+        finally:
+            process.close()
 
 
 def probes_of(health: dict[str, Any]) -> list[Probe]:

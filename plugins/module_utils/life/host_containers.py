@@ -11,10 +11,11 @@ system by the digest of its content. It sends the content only when the host doe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple
 
 from ..host import facts, system_filter
 from ..host.module_main import ERRORS
@@ -77,6 +78,15 @@ def _after_what_they_name(declared: dict[str, dict[str, Any]], options: tuple[st
                 named = [other for option in options for other in declared[name].get(option) or ()]
                 pending += [(name, True), *((other, False) for other in reversed(named))]
     return found
+
+
+@contextlib.contextmanager
+def closed_at_its_end(one: OneContainer) -> Iterator[None]:
+    """Close in the end what is open of a container: a host may have more of them than a process may have open files."""
+    try:
+        yield
+    finally:
+        one.container.cgroup.close()
 
 
 class HostContainers:
@@ -214,12 +224,13 @@ class HostContainers:
         one = OneContainer(self.layout, self.make(name), system, options, False, self.restart_outdated)
         one.without = self._others(name)
         one.beside, one.earlier = self._beside(name), self._earlier(name)
-        one.refuse_strangers(self.check, staging=True)
-        pending = one.cycle.would_change(options["state"])
-        if pending:
-            one.examine_before(self.check)
-        if self.restart_outdated:
-            pending = one.foresee_refreshing(self.check) or pending
+        with closed_at_its_end(one):
+            one.refuse_strangers(self.check, staging=True)
+            pending = one.cycle.would_change(options["state"])
+            if pending:
+                one.examine_before(self.check)
+            if self.restart_outdated:
+                pending = one.foresee_refreshing(self.check) or pending
         self._warn(one.warnings)
         result: Result = {"name": name, "changed": changed, "pending": pending, "system": str(system or "")}
         return dict(result, diff=difference) if difference else result
@@ -238,14 +249,16 @@ class HostContainers:
     def _foresee(self, name: str, prepared: Prepared) -> Result:
         """Look at the container as it will be found when those before it have ended, or changed."""
         prepared.one.without = self._others(name)
-        prepared.one.foresee(self.check)
+        with closed_at_its_end(prepared.one):
+            prepared.one.foresee(self.check)
         return {}
 
     def _bring(self, prepared: Prepared) -> Result:
         one = prepared.one
         one.without = self._others(one.name) if self.check else []
         try:
-            result = one.bring(self.check, self.diff)
+            with closed_at_its_end(one):
+                result = one.bring(self.check, self.diff)
         finally:
             self._warn(one.warnings)
         result["changed"] = result["changed"] or prepared.changed

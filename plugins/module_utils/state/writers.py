@@ -128,12 +128,17 @@ def refuse_second(
     written = writes(records, host)
     said = meetings(written, _running(name, directory, recorded), host) if written else []
     if said:
-        _refuse_guarded(written, host)
+        _refuse_guarded(name, writes([record for record in records if not record.is_own], host), host)
         raise LauncherError("container %s: cannot start: %s" % (name, "; ".join(said)))
 
 
-def _refuse_guarded(written: Written, host: SearchedHost) -> None:
-    """Refuse paths that the host runs: others have their volumes there, and to stop them would be no way out."""
+def _refuse_guarded(name: str, written: Written, host: SearchedHost) -> None:
+    """Refuse paths that the host runs: others have their volumes there, and to stop them would be no way out.
+
+    Args:
+        name: the container's.
+        written: what it writes to, but what of that is its own.
+    """
     guard = guarded.GuardedHost(dict(guarded.RUNS, **guarded.interpreter()), table=host.guard.mounts)
     for path in filter(host.answers_at_once, written):
         try:
@@ -142,6 +147,10 @@ def _refuse_guarded(written: Written, host: SearchedHost) -> None:
             continue  # the start refuses it
         try:
             guard.refuse_writable(source, path)
+        except guarded.WritableSource as error:
+            raise guarded.WritableSource("container %s: cannot start: %s" % (name, error)) from error
+        except LauncherError:
+            pass  # a link of /proc is on the way, which the start refuses
         finally:
             os.close(source)
 

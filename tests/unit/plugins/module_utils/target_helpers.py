@@ -58,6 +58,10 @@ def judgement(failed: t.Sequence[str], state: str = "running", lives: float | No
     return Judgement(state, [UnitProblem(unit, "has failed (exit-code)") for unit in failed], lives)
 
 
+NOTHING_OPEN = types.SimpleNamespace(cgroup=types.SimpleNamespace(close=lambda: None))
+"""In place of the launcher's container, where nobody asks it anything."""
+
+
 class FakeContainer:
     """In place of the launcher's container: starts and stops nothing, and remembers the order of what was asked."""
 
@@ -71,7 +75,7 @@ class FakeContainer:
         self.becomes_ready = becomes_ready
         self.running: str | None = None
         self.waited = False
-        self.cgroup: t.Any = types.SimpleNamespace(of_unit=False)
+        self.cgroup: t.Any = types.SimpleNamespace(of_unit=False, close=lambda: None)
 
     @contextlib.contextmanager
     def lock(self, timeout: float) -> t.Iterator[None]:

@@ -20,7 +20,7 @@ from ansible_collections.unshare.container.plugins.module_utils.state.target imp
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
 
 from ..specifications import SMALL
-from ..target_helpers import FakeContainer
+from ..target_helpers import NOTHING_OPEN, FakeContainer
 
 
 class Life:
@@ -208,6 +208,7 @@ def test_what_ends_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     order: list[tuple[str, list[str]]] = []
 
     class One:
+        container = NOTHING_OPEN
         warnings: t.ClassVar[list[str]] = []
 
         def __init__(self, _layout: t.Any, container: str, *_more: t.Any) -> None:

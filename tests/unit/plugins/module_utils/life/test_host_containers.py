@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import os
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher.cgroup import ControlGroup
 from ansible_collections.unshare.container.plugins.module_utils.life import host_containers as subject
+from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
+
+from ..target_helpers import NOTHING_OPEN
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,7 @@ def test_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_all: bool
     asked = {}
 
     class One:
+        container = NOTHING_OPEN
         warnings: t.ClassVar[list[str]] = []
 
         def __init__(self, _layout: t.Any, container: str, _system: t.Any, _options: t.Any, *given: bool) -> None:
@@ -65,6 +72,7 @@ def test_containers_are_brought_in_that_order(
     brought = []
 
     class One:
+        container = NOTHING_OPEN
         warnings: t.ClassVar[list[str]] = []
         earlier: t.ClassVar[list[str]] = []
 
@@ -82,3 +90,44 @@ def test_containers_are_brought_in_that_order(
     host = subject.HostContainers(tmp_path, declared, {}, {}, lambda name: name, check)
     assert [result["name"] for result in host.bring(False)] == ["web", "old", "db"]
     assert brought == [("old", []), ("db", ["old"]), ("web", ["old", "db"])]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("act", ["bring", "foresee", "stage"])
+def test_no_container_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, fails: bool) -> None:
+    """A host may have more of them than a process may have open files."""
+
+    class One:
+        warnings: t.ClassVar[list[str]] = []
+
+        def __init__(self, _layout: t.Any, name: str, *_more: t.Any) -> None:
+            self.name = name
+            self.container = types.SimpleNamespace(cgroup=ControlGroup(name))
+            self.would_end = name == "old"
+            self.stays = False
+
+        def look(self, here: str) -> None:
+            assert self.container.cgroup.hierarchy >= 0
+            if fails and here == act:
+                raise TargetError("it is refused")
+
+        def bring(self, _check: bool, _diff: bool) -> dict[str, t.Any]:
+            self.look("bring")
+            return {"name": self.name, "changed": False}
+
+        def foresee(self, _check: bool) -> None:
+            self.look("foresee")
+
+        def refuse_strangers(self, _check: bool, staging: bool) -> None:
+            self.look("stage")
+
+        cycle = types.SimpleNamespace(would_change=lambda _state: False)
+
+    monkeypatch.setattr(subject, "OneContainer", One)
+    states = {"old": "absent", "web": "started", "db": "started"}
+    declared = {name: options_of({"state": state}, name) for name, state in states.items()}
+    opened = len(os.listdir("/proc/self/fd"))
+    host = subject.HostContainers(tmp_path, declared, {}, {}, lambda name: name)
+    results = host.stage() if act == "stage" else host.bring(False)
+    assert any(result.get("failed") for result in results) is fails
+    assert len(os.listdir("/proc/self/fd")) == opened

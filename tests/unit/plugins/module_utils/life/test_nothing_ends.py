@@ -13,6 +13,8 @@ from ansible_collections.unshare.container.plugins.module_utils.life import host
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 from ansible_collections.unshare.container.plugins.modules.containers import options_of
 
+from ..target_helpers import NOTHING_OPEN
+
 
 class Hosted:
     """A host on which `old` and `older` run; what is done to its containers is noted."""
@@ -27,6 +29,8 @@ class Hosted:
         hosted = self
 
         class One:
+            container = NOTHING_OPEN
+
             def __init__(self, _layout: t.Any, name: str, _system: t.Any, options: t.Any, *_given: bool) -> None:
                 self.name, self.state = name, options["state"]
                 self.without: list[str] = []
