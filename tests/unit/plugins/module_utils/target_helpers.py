@@ -14,6 +14,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.systemd_uni
 from ansible_collections.unshare.container.plugins.module_utils.inside.units import Judgement, UnitProblem
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import FORMAT
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import NotReady
+from ansible_collections.unshare.container.plugins.module_utils.life.health import DEFAULTS
 from ansible_collections.unshare.container.plugins.module_utils.state.system_content import SystemContent
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
@@ -56,6 +57,11 @@ def content(**files: str) -> SystemContent:
 def judgement(failed: t.Sequence[str], state: str = "running", lives: float | None = None) -> Judgement:
     """Return the judgement on a container whose units of these names have failed."""
     return Judgement(state, [UnitProblem(unit, "has failed (exit-code)") for unit in failed], lives)
+
+
+def wanted_health(**changes: t.Any) -> dict[str, t.Any]:
+    """Return the options of a container's health, with a short time limit, and no second look."""
+    return {**DEFAULTS, "timeout": 5.0, "steady": 0.0, **changes}
 
 
 NOTHING_OPEN = types.SimpleNamespace(cgroup=types.SimpleNamespace(close=lambda: None))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.systemd_uni
 from ansible_collections.unshare.container.plugins.module_utils.launcher import limits as kept
 from ansible_collections.unshare.container.plugins.module_utils.state.target import Layout, TargetError
 
+from ..specifications import SMALL
 from ..target_helpers import FakeSystemd
 from .test_at_boot import UNITS, Container
 
@@ -282,3 +284,27 @@ def test_a_unit_that_cannot_be_written_is_named(layout: Layout, monkeypatch: pyt
     monkeypatch.setattr(boot_module, "write_atomically", full)
     with pytest.raises(TargetError, match=r"^the unit unshare-container@web\.service cannot be written: No space left"):
         boot.apply("started")
+
+
+def test_what_a_system_says_is_read_once_from_when_it_is_there(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never changes, and is asked for with each setting of the unit."""
+    read: list[str] = []
+
+    def read_spec(system: str) -> t.Any:
+        read.append(system)
+        return original(system)
+
+    original = boot_module.read_spec
+    monkeypatch.setattr(boot_module, "read_spec", read_spec)
+    system = layout.systems / ("0" * 32 + "-web")
+    boot = boot_of(layout, system=system, enabled=True)
+    assert "/srv/data" not in "\n".join(boot.plan("started")["unit"])
+    missed = len(read)
+    assert missed > 0
+    system.mkdir(parents=True)
+    mount = {"device": "/srv/data", "mount_point": "/data", "type": "none", "flags": ["bind-mount"]}
+    (system / "spec.json").write_text(json.dumps({**SMALL, "file_systems": [mount]}))
+    for _time in range(3):
+        assert "/srv/data" in "\n".join(boot.plan("started")["unit"])
+        boot.apply("stopped")
+    assert read[missed:] == [str(system)]
