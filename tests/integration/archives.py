@@ -147,8 +147,10 @@ def another(name: str) -> t.Iterator[Container]:
     """Yield a container that this host has not."""
     Host.claim(name)
     container = Container(name)
-    yield container
-    LifeCycle(Layout(), name, container, remove_volumes=True).reach("absent")
+    try:
+        yield container
+    finally:
+        LifeCycle(Layout(), name, container, remove_volumes=True).reach("absent")
 
 
 def made_by_hand(container: str, path: Path, members: list[tuple[Member, bytes]], /, **manifest: t.Any) -> Path:
