@@ -60,7 +60,7 @@ destroy: $(VENV)/deploy $(COLLECTION) ## take away everything that deploy made
 test: checks test-packages test-tree $(OLDEST)/installed ## every check, and every test but the long ones (as root)
 	$(SIDE_BY_SIDE) -m "$(CHOSEN)" $(PYTEST_ARGS) tests/quality tests/unit tests/integration
 
-test-long: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## the long ones: many hosts, many rounds (as root)
+test-long: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## the long ones: fleets, pages of the documentation, many rounds (as root)
 	$(SIDE_BY_SIDE) -m long $(PYTEST_ARGS) tests/integration
 
 unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a host

@@ -150,6 +150,7 @@ def databases(rounds: int) -> None:
             both.check(last)
 
 
+@pytest.mark.long
 def test_v5_a_database_that_is_written_to_recovers_on_another_host() -> None:
     databases(2)
 

@@ -80,6 +80,7 @@ def test_systemd_takes_the_units_of_the_page(tmp_path: Path) -> None:
     assert "*:00/30:00" in run("systemd-analyze", "calendar", when, directory=tmp_path).succeeded().output
 
 
+@pytest.mark.long
 @pytest.mark.root
 def test_a_host_pulls_its_containers(host_unchanged: None, tmp_path: Path) -> None:
     origin = Origin(tmp_path / "origin")

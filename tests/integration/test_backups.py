@@ -19,7 +19,7 @@ from .conftest import Host
 from .fleet_hosts import Fleet
 from .playbooks import Run, playbook
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 NAME = "test-backed-up"
 INVENTORY = "examples/inventory"

@@ -274,7 +274,7 @@ def test_a_jump_host(host: SshHost) -> None:
 
 
 @pytest.mark.parametrize("pipelining", [True, False])
-@pytest.mark.parametrize("way", ["local", "ssh as a user who becomes root"])
+@pytest.mark.parametrize("way", ["local", pytest.param("ssh as a user who becomes root", marks=pytest.mark.long)])
 def test_tasks(way: str, pipelining: bool, machine: Machine, host: SshHost, tmp_path: Path) -> None:
     sizes = {"empty": 0, "one byte": 1, "binary ✓": 300_000, **({"big": BIG} if pipelining else {})}
     (tmp_path / "files").mkdir()

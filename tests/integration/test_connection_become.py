@@ -17,7 +17,7 @@ import pytest
 from .conftest import Host, Machine, write_system
 from .connection_hosts import HASH, PASSWORD, PLUGIN, SshHost, ansible
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 NAME = "test-become"
 SUITE = Path(__file__).with_name("become_suite.yml")

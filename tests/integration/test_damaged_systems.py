@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.plugins.module_utils.life.container i
 from ansible_collections.unshare.container.tests.integration.conftest import Machine
 from ansible_collections.unshare.container.tests.integration.playbooks import Run, playbook
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(600)]
 
 NAME = "test-damaged"
 INVENTORY = "examples/inventory"

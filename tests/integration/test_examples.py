@@ -23,7 +23,7 @@ from ansible_collections.unshare.container.plugins.modules import (
 
 from .connection_hosts import SshHost, ansible
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.long]
 
 WEB = {
     "host_name": "web",

@@ -182,6 +182,7 @@ class DayTwo(Reader):
             process.wait(30)
 
 
+@pytest.mark.long
 def test_day_two(tmp_path: Path) -> None:
     reader = DayTwo(tmp_path)
     try:

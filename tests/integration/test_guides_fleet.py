@@ -19,7 +19,7 @@ from ansible_collections.unshare.container.tests.integration.connection_hosts im
 from ansible_collections.unshare.container.tests.integration.fleet_hosts import Fleet, FleetHost
 from ansible_collections.unshare.container.tests.integration.reader import HostReader, Reader, furnish
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 HOSTS = ("one.example.org", "two.example.org")
 WEB: dict[str, t.Any] = {

@@ -12,7 +12,7 @@ from ansible_collections.unshare.container.tests import followed, guides
 from ansible_collections.unshare.container.tests.integration.fleet_hosts import Fleet, FleetHost
 from ansible_collections.unshare.container.tests.integration.reader import Reader, furnish
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 HOSTS = ("one.example.org", "two.example.org")
 SHOP = "/run/unshare/shop/system/enter-container"

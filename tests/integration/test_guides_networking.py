@@ -20,7 +20,7 @@ from .conftest import INTERPRETER, Machine
 from .connection_hosts import ansible
 from .network_guests import running_as_declared
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 NAME = "test-guide-network"
 DEVICES = (

@@ -14,7 +14,7 @@ from ansible_collections.unshare.container.tests import followed
 from ansible_collections.unshare.container.tests.integration.fleet_hosts import Fleet
 from ansible_collections.unshare.container.tests.integration.reader import HostReader, furnish
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 SHOP = "/run/unshare/shop/system/enter-container"
 

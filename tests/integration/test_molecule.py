@@ -15,7 +15,7 @@ from ansible_collections.unshare.container.tests.integration.playbooks import RE
 
 from .scenarios import molecule, write
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged")]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("host_unchanged")]
 
 
 def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
@@ -23,7 +23,6 @@ def test_default_one_host_from_check_mode_to_destroy(tmp_path: Path) -> None:
     assert "1 successful" in said
 
 
-@pytest.mark.long
 def test_default_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
     broken = {
         "type": "unit",
@@ -37,7 +36,6 @@ def test_default_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
     assert "destroy: Executed: Successful" in said.partition("converge: Executed: Failed")[2]
 
 
-@pytest.mark.long
 def test_fleet_five_hosts_that_are_containers_and_a_rollout_onto_them(tmp_path: Path) -> None:
     said = molecule("test", "--scenario-name=fleet", directory=REPOSITORY, state=tmp_path)
     assert "1 successful" in said

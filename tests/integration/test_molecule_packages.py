@@ -16,7 +16,7 @@ from . import machine_tree
 from .connection_hosts import ansible
 from .scenarios import molecule, write
 
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("host_unchanged"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("host_unchanged"), pytest.mark.timeout(400)]
 
 TREE = "unshare.container.tree"
 IN_A_NETWORK_OF_ITS_OWN = ["unshare", "--net", "sh", "-ec", 'ip link set lo up; exec "$@"', "sh"]

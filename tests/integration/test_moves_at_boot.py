@@ -18,7 +18,7 @@ from .systemd_host import MODULES, RUN_MODULE, SystemdHost, started
 if t.TYPE_CHECKING:
     from .conftest import MakeMachine
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

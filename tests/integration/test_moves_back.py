@@ -16,7 +16,7 @@ from .fleet_hosts import Fleet
 from .moves import NAME, Mover, of_host
 from .playbooks import Run
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(600)]
 
 SOURCE = "/run/source"
 """A directory that each host has for itself."""

@@ -19,7 +19,7 @@ from .fleet_hosts import Fleet
 from .lives import rounds, seeded
 from .moves import NAME, Mover, of_host
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(3600)]
 
 LINES = 34
 """How many tasks a move has, about."""
@@ -142,6 +142,5 @@ def test_v5_a_move_is_killed_and_run_again(mover: Mover) -> None:
     interrupted(mover, 2)
 
 
-@pytest.mark.long
 def test_v5_a_move_is_killed_at_many_moments(mover: Mover) -> None:
     interrupted(mover, rounds(6, 20))

@@ -14,7 +14,7 @@ import pytest
 from .fleet_hosts import Fleet
 from .moves import NAME, Mover
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(600)]
 
 OTHER = "test-moved-other"
 STATE = "/var/lib/unshare"

@@ -108,6 +108,7 @@ def test_redis_answers(services: Machine) -> None:
     assert services.output("redis-cli", "ping").strip() == "PONG"
 
 
+@pytest.mark.long
 def test_cron_runs_the_declared_job(services: Machine) -> None:
     # The job runs at the next full minute: wait for its file to appear, as inotify tells.
     wait = (

@@ -206,6 +206,7 @@ def test_who_enters_waits_for_who_is_starting_it(make_machine: MakeMachine) -> N
     assert output.strip() == boot_id(machine), errors
 
 
+@pytest.mark.long
 def test_ansible_reboots_it(tmp_path: Path, host_unchanged: None) -> None:
     name = DEFAULT_NAME
     (tmp_path / "inventory.yml").write_text(json.dumps(INVENTORY))

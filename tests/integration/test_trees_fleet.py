@@ -23,7 +23,7 @@ from .bootable_trees import WAITING, make_bootable
 from .fleet_hosts import Fleet, FleetHost
 from .playbooks import PLAYBOOK
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.timeout(420)]
 
 TREE, ARCHIVE = "unshare.container.tree", "unshare.container.tree_archive"
 NAME, BOX = "test-shipped", "test-box"

@@ -256,6 +256,7 @@ def test_v3_the_host_s_root_has_no_size(sized: Sized) -> None:
         sized.bring({"name": "data", "size": "32M"}, private_users="identity")
 
 
+@pytest.mark.long
 def test_v3_the_role_has_sizes(tmp_path: Path, host_unchanged: None) -> None:
     """Where there are no quotas not even the system is written; a size that changes is one change, and no restart."""
 
