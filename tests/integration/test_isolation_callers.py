@@ -78,6 +78,15 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 """Does without huge pages, or spreads its memory over the nodes of the machine, and executes its other arguments."""
 
+OPEN = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for _number in range(2000):
+    os.set_inheritable(os.open("/etc/shadow", os.O_RDONLY), True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Opens more files than a container's processes may, as a rule, and executes its arguments."""
+
 EXPECTED = {"SigIgn": "0" * 16, "SigBlk": "0" * 16, "Umask": "0022", "descriptors": [], "stray": [], "group": False}
 CALLERS = {
     "nobody special": "",
@@ -108,6 +117,7 @@ SHELLS = {
 
 PROGRAMS = {
     "ignored signals of the C library": [sys.executable, "-c", IGNORE],
+    "thousands of descriptors": [sys.executable, "-c", OPEN],
     "no huge pages": [sys.executable, "-c", MEMORY, "pages"],
     "memory of all nodes": [sys.executable, "-c", MEMORY, "nodes"],
 }

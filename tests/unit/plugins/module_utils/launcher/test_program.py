@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -121,6 +122,24 @@ def test_only_what_is_wanted_stays_open() -> None:
     assert in_fork(work) == 0
     for descriptor in (held, read, write):
         os.close(descriptor)
+
+
+def test_descriptors_are_kept_where_the_limit_is_lower_than_their_numbers() -> None:
+    """As where the parent, which may open more, gives the container's limit to a child that has not begun."""
+    read, write = os.pipe()
+
+    def work() -> None:
+        kept = os.dup2(write, 200)
+        for number in range(3, 200):
+            os.dup2(read, number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        (kept,) = descriptors.keep_only(kept)
+        os.write(kept, b"x")
+
+    assert in_fork(work) == 0
+    os.close(write)
+    assert os.read(read, 2) == b"x"
+    os.close(read)
 
 
 def test_executed_by_descriptor_with_its_arguments(tmp_path: Path) -> None:
