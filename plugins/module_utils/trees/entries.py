@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import Callable
 
+from ..state.plain_files import is_kept_attribute
 from ..state.target import TargetError
 
 NAME_LIMIT, PATH_LIMIT = 255, 4095  # bytes, of Linux
@@ -29,8 +30,7 @@ DIRECTORY, FILE, SYMBOLIC_LINK, HARD_LINK, FIFO, DEVICE, WHITEOUT_DEVICE = (
     "device",
     "whiteout device",
 )
-KEPT_ATTRIBUTES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
-USER, OVERLAY = "user.", "user.overlay."
+OVERLAY = "user.overlay."
 
 Read = Callable[[int], bytes]
 
@@ -72,14 +72,12 @@ def path_in_tree(name: str, what: str = "") -> str:
 
 
 def is_attribute_kept(attribute: str) -> bool:
-    """Return whether an extended attribute is part of a tree.
+    """Return whether an extended attribute is part of a tree: one that a volume has, too (`plain_files`).
 
     Labels of a security module are this host's to give, and what overlayfs notes for itself would lead a container's
     overlay out of the tree.
     """
-    if attribute.startswith(USER):
-        return not attribute.startswith(OVERLAY)
-    return attribute in KEPT_ATTRIBUTES
+    return is_kept_attribute(attribute) and not attribute.startswith(OVERLAY)
 
 
 class TreeEntry:
