@@ -32,6 +32,9 @@ MARKERS = (
     "once: the test is about machines, not about a distribution, and runs on the newest host alone",
 )
 
+LEFT = "find /etc/apparmor.d /etc/systemd /run/systemd/system /srv"
+"""Lists what a test may make on a host, beside what the collection makes."""
+
 BootMachine = t.Callable[..., Machine]
 
 
@@ -199,13 +202,27 @@ def shared(request: pytest.FixtureRequest, image: Image, accelerator: Accelerato
         yield boot()
 
 
+@pytest.fixture(scope="module")
+def left_as_it_was(shared: Machine) -> t.Iterator[None]:
+    """Fail when the tests of a module leave a unit, a profile or data on the machine, for other tests to find."""
+    before = set(switched_on(shared).succeed(LEFT).splitlines())
+    yield
+    left = set(switched_on(shared).succeed(LEFT).splitlines()) - before
+    assert not left, sorted(left)
+
+
 @pytest.fixture
-def host(shared: Machine) -> Machine:
+def host(shared: Machine, left_as_it_was: None) -> Machine:
     """Return a machine of the tested host, which all tests share: it is on, and each leaves it as it was."""
-    if not shared.is_on:
-        shared.start()
-        shared.wait_until_booted()
-    return shared
+    return switched_on(shared)
+
+
+def switched_on(machine: Machine) -> Machine:
+    """Return a machine after it has booted, if it was off."""
+    if not machine.is_on:
+        machine.start()
+        machine.wait_until_booted()
+    return machine
 
 
 @pytest.fixture

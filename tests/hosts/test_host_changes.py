@@ -222,5 +222,5 @@ def test_profiles_of_the_hosts_paths(fleet: Fleet) -> None:
     finally:
         fleet.containers = {}
         fleet.play()
-        host.succeed(f"rm -rf {PROGRAM} /etc/{PROFILE} /etc/{DROP_IN} && systemctl daemon-reload")
+        host.succeed(f"rm -rf {PROGRAM} /etc/{PROFILE} $(dirname /etc/{DROP_IN}) && systemctl daemon-reload")
         host.execute(f"apparmor_parser --remove <<< {shlex.quote(OF_PATH)}")
