@@ -34,11 +34,11 @@ for child in made:
 """
 SPINS = """
 import time
-group = open("/proc/self/cgroup").read().split("::")[1].strip()
+group = "/sys/fs/cgroup" + open("/proc/self/cgroup").read().split("::")[1].strip()
 throttled = "0"
-while throttled == "0" and time.process_time() < 2:
-    throttled = dict(line.split() for line in open("/sys/fs/cgroup" + group + "/cpu.stat"))["nr_throttled"]
-print("throttled" if throttled != "0" else "not bound", flush=True)
+while throttled == "0" and time.process_time() < 20:
+    throttled = dict(line.split() for line in open(group + "/cpu.stat"))["nr_throttled"]
+print("throttled" if throttled != "0" else "not bound: " + open(group + "/cpu.max").read(), flush=True)
 """
 BOUND: dict[str, dict[str, t.Any]] = {
     "hungry": {"MemoryMax": "48M", "MemorySwapMax": 0},
