@@ -8,6 +8,7 @@ that somebody has deleted is missed there. `firewall_change` makes the same of t
 
 from __future__ import annotations
 
+import errno
 from struct import pack
 
 from ..launcher.links import attributes_of, text_in
@@ -32,10 +33,11 @@ def tables() -> set[str]:
         return set(_texts(netfilter.dump(GET_TABLE, bytes(HEAD)), TABLE))
 
 
-def chains(table: str) -> set[str]:
-    """Return the names of the chains of a table: `bridge NAME`, for instance. Raise OSError as above."""
+def has_chain(table: str, name: str) -> bool:
+    """Return whether a table has a chain: `bridge NAME`, for instance. Raise OSError as above."""
+    asked = _head(table) + _text(NAME_OF_CHAIN, name)
     with NetlinkSocket(family=NETLINK_NETFILTER) as netfilter:
-        return _chains(netfilter, table)
+        return netfilter.ask("chain %s of %s" % (name, table), GET_CHAIN, asked, errno.ENOENT) is not None
 
 
 def outline(table: str, maps: list[str]) -> Outline:

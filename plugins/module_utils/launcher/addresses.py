@@ -63,7 +63,11 @@ def split_cidr(cidr: str) -> tuple[int, int, int]:
 
 def network_of(cidr: str) -> Net:
     """Return the network in which an address with a prefix length is."""
-    family, value, length = split_cidr(cidr)
+    return masked(*split_cidr(cidr))
+
+
+def masked(family: int, value: int, length: int) -> Net:
+    """Return the network in which an address is. Raise ValueError for a prefix that is longer than an address."""
     low = BITS[family] - length
     return family, value >> low << low, length
 

@@ -57,13 +57,6 @@ class Link:
                 self.others = [text_in(data) for item, data in attributes_of(value) if item == IFLA_OTHER_NAME]
 
 
-def name_of(message: bytes) -> tuple[int, str]:
-    """Return the number and the name of the link in a message, without a look at the rest."""
-    index = unpack_from(LINK, message)[2]
-    values = attributes_of(message, calcsize(LINK))
-    return index, next((text_in(value) for kind, value in values if kind == IFLA_NAME), "")
-
-
 def attributes_of(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """Yield the type and the value of each attribute (netlink(7))."""
     while start + 4 <= len(data):

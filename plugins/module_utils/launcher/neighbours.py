@@ -28,8 +28,8 @@ def zone_directory(zone: str) -> str:
 def names_in(text: str) -> set[str]:
     """Return the names, in lower case, that a text of hosts(5) has."""
     found: set[str] = set()
-    for line in text.split("\n"):
-        found.update(word.lower() for word in line.partition("#")[0].split()[1:])
+    for line in text.lower().split("\n"):
+        found.update(line.partition("#")[0].split()[1:])
     return found
 
 

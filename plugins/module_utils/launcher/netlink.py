@@ -29,17 +29,12 @@ from .links import (
     UP,
     Link,
     attributes_of,
-    name_of,
 )
-from .netlink_socket import NetlinkSocket, raise_error
+from .netlink_socket import NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
-
     from .addresses import Net
-
-    T = TypeVar("T")
 
 NEW_LINK, DELETE_LINK, GET_LINK, SET_LINK = 16, 17, 18, 19
 NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE, NEW_NEIGHBOUR = 20, 22, 24, 26, 28
@@ -64,7 +59,7 @@ MACVLAN_MODE, MACVLAN_BRIDGE, IPVLAN_MODE, IPVLAN_L2 = 1, 4, 1, 0
 NODAD = 2
 STATIC, OF_MASTER = 0x40, 4
 MAIN_TABLE, LOCAL_TABLE, STATIC_ROUTE = 254, 255, 4
-UNIVERSE, ON_LINK, UNICAST, TO_HOST = 0, 253, 1, 2
+UNIVERSE, ON_LINK, UNICAST, TO_HOST, MULTICAST = 0, 253, 1, 2, 5
 
 
 def _attribute(kind: int, value: bytes | str | int) -> bytes:
@@ -113,17 +108,16 @@ class Netlink(NetlinkSocket):
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, or None where there is none."""
-        self._send(GET_LINK, 0, pack(LINK, 0, 0, 0, 0, 0) + _attribute(IFLA_NAME, name))
-        for answer, flags, body in self._messages():
-            if answer == NEW_LINK:
-                return Link(body)
-            try:
-                raise_error("link %s" % name, flags, body)
-            except OSError as failure:
-                if failure.errno != errno.ENODEV:
-                    raise
-            return None
-        return None
+        return self._link("link %s" % name, 0, _attribute(IFLA_NAME, name))
+
+    def name(self, index: int) -> str | None:
+        """Return the name of the link with this number, or None where there is none."""
+        link = self._link("link %d" % index, index)
+        return None if link is None else link.name
+
+    def _link(self, what: str, index: int, *chosen: bytes) -> Link | None:
+        found = self.ask(what, GET_LINK, b"".join([pack(LINK, 0, 0, index, 0, 0), *chosen]), errno.ENODEV)
+        return None if found is None else Link(found)
 
     def _add(self, what: str, name: str, kind: str, data: list[bytes], *others: bytes) -> None:
         info = _nested(IFLA_INFO, _attribute(INFO_KIND, kind), _nested(INFO_DATA, *data))
@@ -290,11 +284,16 @@ class Netlink(NetlinkSocket):
         return found
 
     def routes(self) -> list[tuple[int, Net]]:
-        """Return the number of the link, or 0, and the network, for each route but the default ones."""
+        """Return the number of the link, or 0, and the network, for each route but the default ones.
+
+        Those to multicast are left out: each link has one, and no network of containers is there.
+        """
         found = []
         for message in self.dump(GET_ROUTE, pack(ROUTE, 0, 0, 0, 0, 0, 0, 0, 0, 0)):
             try:
-                family, length = unpack_from("=BB", message)
+                family, length, kind = unpack_from("=BB5xB", message)
+                if kind == MULTICAST:
+                    continue
                 values = dict(attributes_of(message, calcsize(ROUTE)))
                 index = unpack_from("=I", values.get(4, b"\0\0\0\0"))[0]
             except error:
@@ -302,19 +301,3 @@ class Netlink(NetlinkSocket):
             if family in BITS and length and 1 in values:
                 found.append((index, (family, int.from_bytes(values[1], "big"), length)))
         return found
-
-    def named_addresses(self) -> list[tuple[str, str]]:
-        """Return what `addresses` does, with the names of links."""
-        return self._named(self.addresses())
-
-    def named_routes(self) -> list[tuple[str, Net]]:
-        """Return what `routes` does, with the names of links; that of a route by several or none is empty."""
-        return self._named(self.routes())
-
-    def _named(self, found: list[tuple[int, T]]) -> list[tuple[str, T]]:
-        """Return the name of a link with what was found of it. A link that has gone meanwhile is left out.
-
-        The links are asked for last, so that one which has come meanwhile is known.
-        """
-        names = {0: "", **dict(map(name_of, self._dump_links()))}
-        return [(names[index], value) for index, value in found if index in names]

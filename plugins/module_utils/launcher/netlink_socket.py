@@ -113,6 +113,28 @@ class NetlinkSocket:
                 raise_error(what, answer_flags, body)
                 return
 
+    def ask(self, what: str, kind: int, body: bytes, missing: int) -> bytes | None:
+        """Return the one object that a request names, or None where there is none.
+
+        Args:
+            what: it is, for the error.
+            missing: the errno that the kernel says then.
+
+        Raises:
+            OSError: the kernel says another.
+        """
+        self._send(kind, 0, body)
+        for answer, flags, message in self._messages():
+            if answer != ERROR:
+                return message
+            try:
+                raise_error(what, flags, message)
+            except OSError as failure:
+                if failure.errno != missing:
+                    raise
+            return None
+        return None
+
     def dump(self, kind: int, body: bytes, most: int = 0) -> list[bytes]:
         """Return all objects of a kind. What comes or goes meanwhile may be there or not.
 

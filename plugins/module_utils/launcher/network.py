@@ -57,11 +57,13 @@ class Routed(Wire):
         return end is not None
 
     def check(self, host: Netlink) -> None:
-        for name, there in host.named_addresses():
-            for address in self.addresses:
-                if address.partition("/")[0] == there.partition("/")[0]:
-                    form = "network: routed: the address %s is one of the host's own (interface %s): choose another"
-                    raise LauncherError(form % (address, name))
+        wanted = {address.partition("/")[0]: address for address in self.addresses}
+        for index, there in host.addresses():
+            address = wanted.get(there.partition("/")[0])
+            name = host.name(index) if address is not None else None
+            if name is not None:
+                form = "network: routed: the address %s is one of the host's own (interface %s): choose another"
+                raise LauncherError(form % (address, name))
 
     def connect(self, host: Netlink, namespace: int) -> None:
         remove_link(host, self.host_name)

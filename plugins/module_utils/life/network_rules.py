@@ -46,7 +46,7 @@ class Rules:
             LauncherError: as for `wait`.
         """
         try:
-            if self.marks and all(mark in loaded_rules.chains(table) for table, mark in self.marks.items()):
+            if self.marks and all(loaded_rules.has_chain(table, mark) for table, mark in self.marks.items()):
                 return
         except OSError:
             pass  # the kernel does not say

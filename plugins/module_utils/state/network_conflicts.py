@@ -55,15 +55,18 @@ def _refuse_addresses(place: str, wire: Wire, noted: MadeInterface, whose: str) 
 
     Zones and routed interfaces are all in the host's, which has one way to an address.
     """
-    theirs = [item.partition("/")[0] for item in noted.addresses]
-    one = _network(wire.interface.kind, wire.device)
-    if one == _network(noted.kind, noted.device):
+    theirs = noted.plain_addresses()
+    if _network(wire.interface.kind, wire.device) == _network(noted.kind, noted.device):
         for address in wire.addresses:
             if address.partition("/")[0] in theirs:
                 raise LauncherError(ADDRESS % (place, address, whose))
-    pairs = [(wire.addresses, noted.subnets, wire.interface.kind), (theirs, wire.subnets, noted.kind)]
-    for addresses, subnets, kind in pairs:
-        for address in addresses if kind == ROUTED else []:
+    routed = []
+    if wire.interface.kind == ROUTED:
+        routed.append((wire.addresses, noted.subnets))
+    if noted.kind == ROUTED:
+        routed.append((theirs, wire.subnets))
+    for addresses, subnets in routed:
+        for address in addresses:
             for subnet in subnets:
                 if contains(network_of(subnet), address):
                     form = "%s: the routed address %s is in %s, the subnet of a zone (%s): choose another"

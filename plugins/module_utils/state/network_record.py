@@ -84,12 +84,15 @@ class NetworkRecord:
     @classmethod
     def all_in(cls, namespace: int) -> list[NetworkRecord]:
         """Return the records of all containers of a network namespace, by its number. They are not to be changed."""
-        found = []
-        for name in sorted(os.listdir(RUN_DIRECTORY)) if os.path.isdir(RUN_DIRECTORY) else []:
-            record = _read_once(name) if is_name(name) else None
-            if record is not None and record.namespace == namespace:
-                found.append(record)
-        return found
+        try:
+            directory = os.open(RUN_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            records = [_read_once(directory, name) for name in sorted(os.listdir(directory))]
+        finally:
+            os.close(directory)
+        return [record for record in records if record is not None and record.namespace == namespace]
 
     @property
     def directory(self) -> str:
@@ -137,21 +140,25 @@ class NetworkRecord:
         return True
 
 
-# What this process has read, with the identity of the file: a start looks at all records several times.
+# What this process has read, with the identity of the file, by container: a start looks at all records several times.
 _known: dict[str, tuple[tuple[int, int], NetworkRecord | None]] = {}
 
 
-def _read_once(container: str) -> NetworkRecord | None:
-    """Return the record of a container, which is read again when its file is another one."""
-    path = os.path.join(RUN_DIRECTORY, container, NETWORK_FILE)
+def _read_once(directory: int, name: str) -> NetworkRecord | None:
+    """Return the record of a container, which is read again when its file is another one.
+
+    Args:
+        directory: descriptor of the one that has the containers' runtime directories.
+        name: of an entry there, which may be no container's.
+    """
     try:
-        status = os.stat(path)
+        status = os.stat(name + "/" + NETWORK_FILE, dir_fd=directory)
     except OSError:
         return None
     identity = status.st_ino, status.st_mtime_ns
-    known = _known.get(path)
+    known = _known.get(name)
     if known is None or known[0] != identity:
-        known = _known[path] = identity, NetworkRecord.read(container)
+        known = _known[name] = identity, NetworkRecord.read(name) if is_name(name) else None
     return known[1]
 
 

@@ -20,6 +20,7 @@ from ..launcher.addresses import (
     BITS,
     VERSIONS,
     address_text,
+    masked,
     network_of,
     network_text,
     share_addresses,
@@ -69,6 +70,7 @@ class Zone:
         running: the networks of its running containers, each with a container.
         remembered: those of the others.
         taken: addresses, each with its container.
+        texts: what was added, as it was written: what a container remembers, it mostly has as well.
     """
 
     def __init__(self, name: str) -> None:
@@ -76,13 +78,21 @@ class Zone:
         self.running: dict[Net, str] = {}
         self.remembered: dict[Net, str] = {}
         self.taken: dict[tuple[int, int], str] = {}
+        self.texts: set[str] = set()
 
     def add(self, container: str, addresses: list[str], running: bool) -> None:
-        """Add what a container has."""
-        for address in addresses:
-            family, value, _length = split_cidr(address)
-            (self.running if running else self.remembered).setdefault(network_of(address), container)
+        """Add what a container has, those that run first; what is damaged is left out, and chosen again."""
+        nets = self.running if running else self.remembered
+        for text in addresses:
+            if text in self.texts:
+                continue
+            try:
+                family, value, length = split_cidr(text)
+                nets.setdefault(masked(family, value, length), container)
+            except (ContractError, ValueError):
+                continue
             self.taken[family, value] = container
+            self.texts.add(text)
 
 
 class Zones:
@@ -99,19 +109,22 @@ class Zones:
         self.name = name
         self.host = host
         self.zones: dict[str, Zone] = {}
-        self._host_has: tuple[list[tuple[str, str]], list[tuple[str, Net]]] | None = None
-        for other, config in configs_of_others({name, *without}).items():
-            for key, value in config.items():
-                if key.startswith(PREFIX):
-                    self.zone(key[len(PREFIX) :]).add(other, _valid(str(value).split()), False)
+        self._host_has: tuple[list[tuple[int, str]], list[tuple[int, Net]]] | None = None
         for record in others:
             for interface in record.interfaces:
                 if interface.kind == ZONE:
                     self.zone(interface.parent).add(record.container, interface.addresses, True)
+        for other, config in configs_of_others({name, *without}).items():
+            for key, value in config.items():
+                if key.startswith(PREFIX):
+                    self.zone(key[len(PREFIX) :]).add(other, str(value).split(), False)
 
     def zone(self, name: str) -> Zone:
         """Return a zone."""
-        return self.zones.setdefault(name, Zone(name))
+        found = self.zones.get(name)
+        if found is None:
+            found = self.zones[name] = Zone(name)
+        return found
 
     def place(self, interface: Interface, config: dict[str, object]) -> tuple[list[str], list[str]]:
         """Return the addresses of an interface in its zone, and the zone's subnets; remember the addresses.
@@ -166,22 +179,34 @@ class Zones:
                 if other is not zone and share_addresses(net, known):
                     form = "network: zone %s: its subnet %s has addresses of zone %s (container %s): choose another"
                     raise LauncherError(form % (zone.name, network_text(net), other.name, container))
-        bridge = bridge_name(zone.name)
         form = "network: zone %s: its subnet %s has addresses %s (%s): choose another for the zone (subnets)"
-        addresses, routes = self._foreign()
-        for name, cidr in addresses:
-            if name != bridge and share_addresses(net, network_of(cidr)):
+        addresses, routes = self._of_host()
+        for index, cidr in addresses:
+            name = self._foreign(zone, index) if share_addresses(net, network_of(cidr)) else None
+            if name is not None:
                 raise LauncherError(form % (zone.name, network_text(net), "of the host's interface " + name, cidr))
-        for name, route in routes:
+        for index, route in routes:
             # A route to more than the subnet is for what is left of it.
-            if name != bridge and route[2] >= net[2] and share_addresses(net, route):
+            is_within = route[2] >= net[2] and share_addresses(net, route)
+            if is_within and self._foreign(zone, index) is not None:
                 what = "to which the host has another route"
                 raise LauncherError(form % (zone.name, network_text(net), what, network_text(route)))
 
-    def _foreign(self) -> tuple[list[tuple[str, str]], list[tuple[str, Net]]]:
+    def _foreign(self, zone: Zone, index: int) -> str | None:
+        """Return the name of a link of the host; None for the zone's own bridge, and for one that has gone meanwhile.
+
+        Another start may have just made the bridge, so it is asked for by the number that an address or a route has.
+
+        Args:
+            index: its number; 0 for that of a route by several links or by none, which has no name.
+        """
+        name = self.host.name(index) if index else ""
+        return None if name == bridge_name(zone.name) else name
+
+    def _of_host(self) -> tuple[list[tuple[int, str]], list[tuple[int, Net]]]:
         """Return the addresses and the routes of the host: looked at once for all zones of a container."""
         if self._host_has is None:
-            self._host_has = self.host.named_addresses(), self.host.named_routes()
+            self._host_has = self.host.addresses(), self.host.routes()
         return self._host_has
 
     def _occupied(self, family: int) -> list[Net]:

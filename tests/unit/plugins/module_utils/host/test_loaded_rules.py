@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import typing as t
 
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import loaded_rules
 from ansible_collections.unshare.container.plugins.module_utils.launcher import netlink_socket
 from ansible_collections.unshare.container.plugins.module_utils.launcher.links import attributes_of, text_in
+from ansible_collections.unshare.container.tests.kernel_answers import KERNEL, Socket, acknowledgement, message
 
 HEAD = bytes(4)
 TABLES, CHAINS, RULES, ELEMENTS = 0xA01, 0xA04, 0xA07, 0xA0D
@@ -68,9 +70,25 @@ def test_tables_are_known_by_name(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize(("table", "family"), [("inet unshare", 1), ("bridge unshare", 7)])
-def test_chains_are_those_of_the_table(kernel: Kernel, table: str, family: int) -> None:
-    assert loaded_rules.chains(table) == {"made_1", "early", "gone"}
-    assert kernel.asked == [(CHAINS, family, {1: "unshare"})]
+@pytest.mark.parametrize(
+    ("said", "has"), [(message(0xA03, HEAD, 1), True), (acknowledgement(errno.ENOENT, 1), False)], ids=["there", "gone"]
+)
+def test_one_chain_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, has: bool, table: str, family: int
+) -> None:
+    kernel = Socket((said, KERNEL))
+    monkeypatch.setattr(netlink_socket._socket, "socket", lambda *_words: kernel)
+    assert loaded_rules.has_chain(table, "made_1") is has
+    (asked,) = kernel.sent
+    _size, kind, flags, _number, _port = struct.unpack_from("=IHHII", asked)
+    assert (kind, flags, asked[16]) == (CHAINS, netlink_socket.REQUEST, family)
+    assert {number: text_in(value) for number, value in attributes_of(asked, 20)} == {1: "unshare", 3: "made_1"}
+
+
+def test_a_kernel_that_does_not_say_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink_socket._socket, "socket", lambda *_words: Socket((acknowledgement(1, 1), KERNEL)))
+    with pytest.raises(PermissionError, match="chain made_1 of inet unshare"):
+        loaded_rules.has_chain("inet unshare", "made_1")
 
 
 def test_an_outline_has_the_numbers_of_rules_and_elements(kernel: Kernel) -> None:

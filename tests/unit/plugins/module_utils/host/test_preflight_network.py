@@ -45,13 +45,10 @@ class Host:
     def addresses(self) -> list[tuple[int, str]]:
         return [(2, "192.0.2.10/24")]
 
-    def named_addresses(self) -> list[tuple[str, str]]:
-        return [(self.links()[1].name, "192.0.2.10/24")]
+    def name(self, index: int) -> str | None:
+        return next((link.name for link in self.links() if link.index == index), None)
 
     def routes(self) -> list[t.Any]:
-        return []
-
-    def named_routes(self) -> list[t.Any]:
         return []
 
     def add_on_device(self, _kind: str, _name: str, parent: int, *_others: t.Any) -> None:

@@ -54,8 +54,11 @@ def test_addresses_and_routes_as_the_kernel_lists_them() -> None:
     default = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 0, 0, 1, 0)
     route = struct.pack("=BBBBBBBBI", 2, 16, 0, 0, 254, 0, 0, 1, 0)
     route += netlink._attribute(1, bytes((10, 9, 0, 0))) + netlink._attribute(4, 5)
+    multicast = struct.pack("=BBBBBBBBI", 10, 8, 0, 0, 255, 0, 0, 5, 0)
+    multicast += netlink._attribute(1, bytes((0xFF, *bytes(15)))) + netlink._attribute(4, 5)
     short = b"\2"
-    asked = answering((message(24, default, 1) + message(24, route, 1) + message(24, short, 1), KERNEL), done)
+    said = b"".join(message(24, body, 1) for body in (default, route, multicast, short))
+    asked = answering((said, KERNEL), done)
     assert asked.routes() == [(5, (2, 10 << 24 | 9 << 16, 16))]
 
 
@@ -63,16 +66,11 @@ def link_of(index: int, name: str) -> bytes:
     return struct.pack("=BxHiII", 0, 1, index, links.UP, 0) + netlink._attribute(links.IFLA_NAME, name)
 
 
-def test_what_is_made_while_the_host_is_looked_at_has_a_name() -> None:
-    """The bridge of a zone may be another start's, at this moment: its address is no foreign one (N8)."""
-    address = struct.pack("=BBBBi", 2, 24, 0, 0, 3) + netlink._attribute(1, bytes((10, 0, 0, 1)))
-    gone = struct.pack("=BBBBi", 2, 24, 0, 0, 9) + netlink._attribute(1, bytes((10, 0, 9, 1)))
-    addresses = message(20, address, 1) + message(20, gone, 1) + message(DONE, bytes(4), 1)
-    names = message(netlink.NEW_LINK, link_of(3, "bridge"), 2) + message(DONE, bytes(4), 2)
-    assert answering((addresses, KERNEL), (names, KERNEL)).named_addresses() == [("bridge", "10.0.0.1/24")]
-    route = struct.pack("=BBBBBBBBI", 2, 16, 0, 0, 254, 0, 0, 7, 0) + netlink._attribute(1, bytes((10, 9, 0, 0)))
-    routes = message(24, route, 1) + message(DONE, bytes(4), 1)
-    assert answering((routes, KERNEL), (names, KERNEL)).named_routes() == [("", (2, 10 << 24 | 9 << 16, 16))]
+def test_the_name_of_a_link_by_its_number() -> None:
+    assert answering((message(netlink.NEW_LINK, link_of(3, "bridge"), 1), KERNEL)).name(3) == "bridge"
+    assert answering((acknowledgement(errno.ENODEV, 1), KERNEL)).name(3) is None
+    with pytest.raises(PermissionError, match="link 3"):
+        answering((acknowledgement(errno.EPERM, 1), KERNEL)).name(3)
 
 
 @pytest.mark.parametrize("where", ["object", "end"])

@@ -97,7 +97,7 @@ def test_who_waits_until_the_kernel_has_them_does_not_wait_for_the_program(
     there = nft(former, new)
     marks = firewall_change.marks(network_rules.rules_of(new))
     has = {table: {mark, "other"} for table, mark in marks.items()}
-    monkeypatch.setattr(loaded_rules, "chains", lambda table: has[table])
+    monkeypatch.setattr(loaded_rules, "has_chain", lambda table, name: name in has[table])
     with locks.NetworkLock() as lock:
         rules = network_rules.Rules(new, lock, former)
         rules.wait_loaded()
@@ -106,10 +106,10 @@ def test_who_waits_until_the_kernel_has_them_does_not_wait_for_the_program(
         rules.wait_loaded()
         assert there.waited == 1
 
-        def refuse(_table: str) -> set[str]:
+        def refuse(_table: str, _name: str) -> bool:
             raise PermissionError(1, "not for everybody")
 
-        monkeypatch.setattr(loaded_rules, "chains", refuse)
+        monkeypatch.setattr(loaded_rules, "has_chain", refuse)
         rules.wait_loaded()
         assert there.waited == 2
         network_rules.Rules([], lock).wait_loaded()

@@ -21,8 +21,10 @@ from ansible_collections.unshare.container.plugins.module_utils.state.network_re
 class Host:
     """A host's links, addresses and routes: all at the link 2."""
 
-    def __init__(self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str = "eth0") -> None:
-        self.cidrs, self.nets, self.name = addresses, [*map(network_of, routes)], name
+    def __init__(
+        self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str | None = "eth0"
+    ) -> None:
+        self.cidrs, self.nets, self.named = addresses, [*map(network_of, routes)], name
 
     def addresses(self) -> list[tuple[int, str]]:
         return [(2, cidr) for cidr in self.cidrs]
@@ -30,11 +32,9 @@ class Host:
     def routes(self) -> list[t.Any]:
         return [(2, net) for net in self.nets]
 
-    def named_addresses(self) -> list[tuple[str, str]]:
-        return [(self.name, cidr) for cidr in self.cidrs]
-
-    def named_routes(self) -> list[t.Any]:
-        return [(self.name, net) for net in self.nets]
+    def name(self, index: int) -> str | None:
+        assert index == 2
+        return self.named
 
 
 @pytest.fixture(autouse=True)
@@ -286,6 +286,14 @@ def test_the_addresses_of_the_zones_own_bridge_are_no_hosts() -> None:
     assert wire(host=Host(["10.80.0.1/24"], name=zones.bridge_name("one")), **given).subnets[0] == "10.80.0.0/24"
     with pytest.raises(LauncherError, match=r"of the host's interface eth7 \(10\.80\.0\.1/24\): choose another"):
         wire(host=Host(["10.80.0.1/24"], name="eth7"), **given)
+    gone = Host(["10.80.0.1/24"], routes=["10.80.0.0/24"], name=None)
+    assert wire(host=gone, **given).subnets[0] == "10.80.0.0/24"
+
+
+def test_a_route_by_several_links_is_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "routes", lambda _host: [(0, network_of("10.80.0.0/24"))])
+    with pytest.raises(LauncherError, match=r"to which the host has another route \(10\.80\.0\.0/24\)"):
+        wire(subnets=["10.80.0.0/24"])
 
 
 def test_a_full_subnet_has_had_an_address_for_each(state: Path) -> None:
