@@ -21,7 +21,7 @@ from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits
 from .network_units import FILTERS
-from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word
+from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word, clearing
 
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
@@ -56,7 +56,7 @@ Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecReload=/var/lib/unshare/containers/%%i/current/run-container --refresh --timeout=${UNSHARE_TIMEOUT}
 ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
-ExecStopPost=-/var/lib/unshare/containers/%%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}
+ExecStopPost=%(clearing)s
 KillMode=mixed
 Delegate=yes
 
@@ -69,6 +69,7 @@ RestartPreventExitStatus=%(elsewhere)d
 [Install]
 WantedBy=multi-user.target
 """
+_CLEAR = "/var/lib/unshare/containers/%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}"
 _GROWING = "RestartSec=1s\nRestartSteps=6\nRestartMaxDelaySec=30s\n"
 _CONSTANT = "RestartSec=3s\n"
 
@@ -83,6 +84,7 @@ def template(version: int) -> str:
         "filters": " ".join(FILTERS),
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
+        "clearing": clearing("%i", _CLEAR),
         "burst": reboots.BURST,
         "interval": reboots.INTERVAL,
     }

@@ -9,7 +9,7 @@ with other mappings. Like that one it has the container's PID 1 as its main proc
 from __future__ import annotations
 
 from ..launcher.limits import properties
-from ..launcher.paths import STATE_DIRECTORY
+from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from ..launcher.process import SCOPE_STOP
 from ..launcher.root_options import tree_of
 from ..launcher.targets import NETWORK_FILES, plain_path
@@ -42,6 +42,14 @@ def units_by_hand(name: str) -> list[str]:
     return [unit_by_hand(name, kind) for kind in ("service", "scope")]
 
 
+def clearing(name: str, command: str) -> str:
+    """Return the value of ExecStopPost= for a command that clears what a container has left, if it has left anything.
+
+    A stop clears by itself. A shell finds that out in a tenth of the time in which the launcher begins.
+    """
+    return '-/bin/sh -c \'test ! -e "$$0" || exec "$$@"\' %s/%s %s' % (RUN_DIRECTORY, name, command)
+
+
 def service_words(
     name: str, system: str, options: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]
 ) -> list[str]:
@@ -62,7 +70,7 @@ def service_words(
         "NotifyAccess=main",
         "KillMode=mixed",
         "ExecStop=-%s --stop %s" % (program, limit),
-        "ExecStopPost=-%s --clear %s" % (program, limit),
+        "ExecStopPost=" + clearing(name, "%s --clear %s" % (program, limit)),
         "TimeoutStartSec=" + as_text(timeout + MARGIN),
         # How PID 1 ends is what has happened, as in the unit of a deployment; only a reboot from inside is followed by
         # a start.

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
     as_word,
+    clearing,
     paths_of_host,
     scope_words,
     service_words,
@@ -50,10 +53,23 @@ def test_it_is_what_a_person_would_type() -> None:
     said = settings(command)
     assert said["RequiresMountsFor"] == '"/var/lib/unshare/containers/web" "/srv/a"'
     assert said["ExecStop"] == f"-{SYSTEM}/run-container --stop --timeout=30.5"
-    assert said["ExecStopPost"] == f"-{SYSTEM}/run-container --clear --timeout=30.5"
+    assert said["ExecStopPost"] == clearing("web", f"{SYSTEM}/run-container --clear --timeout=30.5")
     assert said["TimeoutStartSec"] == said["TimeoutStopSec"] == "45.5"
     assert (said["MemoryMax"], said["CPUQuota"], said["TasksMax"]) == ("1073741824", "150%", "16384")
     assert "Restart" not in said  # after a crash or a power-off it stays down, as it does without systemd
+
+
+def test_what_a_stop_has_cleared_is_not_cleared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No launcher begins then. A crash leaves something, which a launcher clears, and its status counts."""
+    monkeypatch.setitem(clearing.__globals__, "RUN_DIRECTORY", str(tmp_path))
+    value = clearing("web", "/bin/sh -c 'echo $$0; exit 3' --clear")
+    assert value.startswith("-"), "it is no failure of the unit"
+    command = shlex.split(value[1:].replace("$$", "$"))  # as systemd takes it (systemd.service(5))
+    cleared = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (cleared.returncode, cleared.stdout) == (0, "")
+    (tmp_path / "web").mkdir()
+    left = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stdout) == (3, "--clear\n")
 
 
 @pytest.mark.parametrize("key", SAME)
