@@ -33,7 +33,7 @@ MARKERS = (
 )
 
 LEFT = "find /etc/apparmor.d /etc/systemd /run/systemd/system /srv"
-"""Lists what a test may make on a host, beside what the collection makes."""
+"""Lists what the tests make on a host, the collection's units included."""
 
 BootMachine = t.Callable[..., Machine]
 
@@ -203,8 +203,11 @@ def shared(request: pytest.FixtureRequest, image: Image, accelerator: Accelerato
 
 
 @pytest.fixture(scope="module")
-def left_as_it_was(shared: Machine) -> t.Iterator[None]:
-    """Fail when the tests of a module leave a unit, a profile or data on the machine, for other tests to find."""
+def nothing_left(shared: Machine) -> t.Iterator[None]:
+    """Fail when the tests of a module leave a unit, a profile or data on the machine, for other tests to find.
+
+    A fixture of a module that makes something there takes this one, too: so it is torn down before.
+    """
     before = set(switched_on(shared).succeed(LEFT).splitlines())
     yield
     left = set(switched_on(shared).succeed(LEFT).splitlines()) - before
@@ -212,7 +215,7 @@ def left_as_it_was(shared: Machine) -> t.Iterator[None]:
 
 
 @pytest.fixture
-def host(shared: Machine, left_as_it_was: None) -> Machine:
+def host(shared: Machine, nothing_left: None) -> Machine:
     """Return a machine of the tested host, which all tests share: it is on, and each leaves it as it was."""
     return switched_on(shared)
 

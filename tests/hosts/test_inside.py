@@ -117,7 +117,7 @@ grep --recursive --no-messages '' /proc/sys/fs /proc/sys/kernel /proc/sys/vm |
 
 
 @pytest.fixture(scope="module")
-def fleet(shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+def fleet(shared: Machine, nothing_left: None, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
     """Yield a fleet that runs the container, which all tests here share."""
     fleet = Fleet(tmp_path_factory.mktemp("inside"), {HOST: shared})
     shared.succeed("mkdir /srv/data")

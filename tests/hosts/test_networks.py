@@ -32,7 +32,7 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def fleet(shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
+def fleet(shared: Machine, nothing_left: None, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Fleet]:
     """Yield the host with a container in a zone, with a published port, and one that has the host's network.
 
     All tests here share them; the last one removes them.

@@ -32,6 +32,7 @@ def fleet(
     request: pytest.FixtureRequest,
     recipe: Recipe,
     shared: Machine,
+    nothing_left: None,
     boot: BootMachine,
     images: Images,
     tmp_path: Path,

@@ -91,7 +91,7 @@ class Web(Example):
 
 
 @pytest.fixture(scope="module")
-def deployed(shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Web]:
+def deployed(shared: Machine, nothing_left: None, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Web]:
     """Yield it as all tests here share it, and take it away after them."""
     if not shared.is_on:
         shared.start()

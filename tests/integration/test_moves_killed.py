@@ -139,8 +139,4 @@ def mover() -> t.Iterator[Mover]:
 
 
 def test_v5_a_move_is_killed_and_run_again(mover: Mover) -> None:
-    interrupted(mover, 2)
-
-
-def test_v5_a_move_is_killed_at_many_moments(mover: Mover) -> None:
     interrupted(mover, rounds(6, 20))

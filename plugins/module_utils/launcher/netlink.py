@@ -286,13 +286,13 @@ class Netlink(NetlinkSocket):
     def routes(self) -> list[tuple[int, Net]]:
         """Return the number of the link, or 0, and the network, for each route but the default ones.
 
-        Those to multicast are left out: each link has one, and no network of containers is there.
+        That of each link to all multicast of IPv6 (ff00::/8) is left out: no network of containers is there.
         """
         found = []
         for message in self.dump(GET_ROUTE, pack(ROUTE, 0, 0, 0, 0, 0, 0, 0, 0, 0)):
             try:
                 family, length, kind = unpack_from("=BB5xB", message)
-                if kind == MULTICAST:
+                if (family, length, kind) == (AF_INET6, 8, MULTICAST):
                     continue
                 values = dict(attributes_of(message, calcsize(ROUTE)))
                 index = unpack_from("=I", values.get(4, b"\0\0\0\0"))[0]

@@ -81,7 +81,10 @@ class Zone:
         self.texts: set[str] = set()
 
     def add(self, container: str, addresses: list[str], running: bool) -> None:
-        """Add what a container has, those that run first; what is damaged is left out, and chosen again."""
+        """Add what a container has; all that run are added before what others remember.
+
+        What is damaged of that is left out, and chosen again.
+        """
         nets = self.running if running else self.remembered
         for text in addresses:
             if text in self.texts:
@@ -90,8 +93,10 @@ class Zone:
                 family, value, length = split_cidr(text)
                 nets.setdefault(masked(family, value, length), container)
             except (ContractError, ValueError):
+                if running:
+                    raise
                 continue
-            self.taken[family, value] = container
+            self.taken.setdefault((family, value), container)
             self.texts.add(text)
 
 

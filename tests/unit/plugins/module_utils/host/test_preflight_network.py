@@ -124,6 +124,11 @@ def test_what_it_cannot_give_is_said_before(interface: dict[str, t.Any], said: s
     assert found.startswith(said)
 
 
+def test_a_link_that_goes_meanwhile_takes_its_address_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Host, "name", lambda _host, _index: None)
+    assert conflicts({"kind": "routed", "addresses": ["192.0.2.10/32"]}) == []
+
+
 def test_each_interface_is_looked_at() -> None:
     assert len(conflicts({"kind": "bridge", "parent": "a"}, {"kind": "macvlan", "parent": "b"})) == 2
 

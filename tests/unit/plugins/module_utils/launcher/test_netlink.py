@@ -56,10 +56,12 @@ def test_addresses_and_routes_as_the_kernel_lists_them() -> None:
     route += netlink._attribute(1, bytes((10, 9, 0, 0))) + netlink._attribute(4, 5)
     multicast = struct.pack("=BBBBBBBBI", 10, 8, 0, 0, 255, 0, 0, 5, 0)
     multicast += netlink._attribute(1, bytes((0xFF, *bytes(15)))) + netlink._attribute(4, 5)
+    odd = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 0, 0, 5, 0)  # an administrator may make one of any network
+    odd += netlink._attribute(1, bytes((10, 8, 0, 0))) + netlink._attribute(4, 5)
     short = b"\2"
-    said = b"".join(message(24, body, 1) for body in (default, route, multicast, short))
+    said = b"".join(message(24, body, 1) for body in (default, route, multicast, odd, short))
     asked = answering((said, KERNEL), done)
-    assert asked.routes() == [(5, (2, 10 << 24 | 9 << 16, 16))]
+    assert asked.routes() == [(5, (2, 10 << 24 | 9 << 16, 16)), (5, (2, 10 << 24 | 8 << 16, 24))]
 
 
 def link_of(index: int, name: str) -> bytes:

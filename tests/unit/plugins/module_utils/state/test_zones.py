@@ -5,63 +5,22 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher import host_settings
 from ansible_collections.unshare.container.plugins.module_utils.launcher.addresses import network_of, split_cidr
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.kinds import ContractError
 from ansible_collections.unshare.container.plugins.module_utils.launcher.network_records import Network
-from ansible_collections.unshare.container.plugins.module_utils.state import configs, network_record, zones
-from ansible_collections.unshare.container.plugins.module_utils.state.network_record import NetworkRecord
+from ansible_collections.unshare.container.plugins.module_utils.state import zones
 
-
-class Host:
-    """A host's links, addresses and routes: all at the link 2."""
-
-    def __init__(
-        self, addresses: t.Sequence[str] = (), routes: t.Sequence[str] = (), name: str | None = "eth0"
-    ) -> None:
-        self.cidrs, self.nets, self.named = addresses, [*map(network_of, routes)], name
-
-    def addresses(self) -> list[tuple[int, str]]:
-        return [(2, cidr) for cidr in self.cidrs]
-
-    def routes(self) -> list[t.Any]:
-        return [(2, net) for net in self.nets]
-
-    def name(self, index: int) -> str | None:
-        assert index == 2
-        return self.named
+from .zone_hosts import Host, others, remember, run, set_up, wire
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(configs, "STATE_DIRECTORY", str(tmp_path / "state"))
-    monkeypatch.setattr(configs, "CONFIGS_FILE", str(tmp_path / "known"))
-    monkeypatch.setattr(network_record, "RUN_DIRECTORY", str(tmp_path / "run"))
-    monkeypatch.setattr(network_record, "has_interface", lambda name: name != "gone")
-    return tmp_path
-
-
-def remember(state: Path, name: str, zone: str, *addresses: str) -> None:
-    directory = state / "state/containers" / name
-    directory.mkdir(parents=True)
-    (directory / "config.json").write_text(json.dumps({zones.PREFIX + zone: " ".join(addresses)}))
-
-
-def wire(
-    name: str = "web", config: dict[str, object] | None = None, host: Host | None = None, **interface: t.Any
-) -> t.Any:
-    read = Network.read({"interfaces": [{"kind": "zone", "parent": "one", "name": "eth0", **interface}]})
-    made = zones.wire(name, read, {} if config is None else config, host or Host(), others(name))  # type: ignore[arg-type]
-    return made[0]
-
-
-def others(name: str) -> list[NetworkRecord]:
-    return [record for record in NetworkRecord.all_here() if record.container != name and record.is_alive()]
+    return set_up(tmp_path, monkeypatch)
 
 
 def test_a_new_zone_has_private_networks_of_its_own() -> None:
@@ -219,14 +178,6 @@ def test_the_first_interface_that_can_be_the_way_out_is(before: dict[str, t.Any]
     assert len(made[1].gateways) == gateways
 
 
-def run(state: Path, name: str, zone: str, *addresses: str, **fields: t.Any) -> None:
-    """Have a container run in a zone."""
-    interface = {"kind": "zone", "name": "eth0", "parent": zone, "addresses": addresses, "host_name": "u1", **fields}
-    (state / "run" / name).mkdir(parents=True)
-    noted = {"namespace": network_record.own_namespace(), "interfaces": [interface]}
-    (state / "run" / name / "network.json").write_text(json.dumps(noted))
-
-
 def test_the_subnet_of_a_zone_is_that_of_its_running_containers(state: Path) -> None:
     remember(state, "stopped", "one", "10.80.0.2/24", "fd00::2/64")
     run(state, "first", "one", "10.90.0.2/24", "fd09::2/64")
@@ -296,6 +247,23 @@ def test_a_route_by_several_links_is_the_hosts(monkeypatch: pytest.MonkeyPatch) 
         wire(subnets=["10.80.0.0/24"])
 
 
+def test_what_runs_counts_before_what_is_remembered(state: Path) -> None:
+    """Most containers remember what they have; one whose file was restored remembers what another one has by now."""
+    for put in (remember, run):
+        put(state, "first", "one", "10.80.0.2/24", "fd00::2/64")
+    remember(state, "old", "one", "10.80.0.2/16")
+    with pytest.raises(LauncherError, match="by the running container first"):
+        wire(subnets=["10.90.0.0/24"])
+    with pytest.raises(LauncherError, match="is that of container first"):
+        wire(addresses=["10.80.0.2/24"])
+
+
+def test_what_a_running_container_has_is_not_passed_over(state: Path) -> None:
+    run(state, "first", "one", "junk/24")
+    with pytest.raises(ContractError, match="'junk' is no IPv4 or IPv6 address"):
+        wire()
+
+
 def test_a_full_subnet_has_had_an_address_for_each(state: Path) -> None:
     for number in range(2, 6):
         remember(state, f"c{number}", "one", f"10.80.0.{number}/29", f"fd00::{number}/125")
@@ -321,88 +289,3 @@ def test_what_is_routed_has_the_host_as_its_way_out() -> None:
     ]
     made = zones.wire("web", Network.read({"interfaces": both}), {}, Host(), others("web"))[1]  # type: ignore[arg-type]
     assert made.gateways == ["fe80::1"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "host_end", "own_mac", "device"),
-    [
-        ("zone", True, True, zones.bridge_name("one")),
-        ("bridge", True, True, "one"),
-        ("macvlan", False, True, "one"),
-        ("ipvlan", False, False, "one"),
-        ("physical", False, False, "one"),
-    ],
-)
-def test_what_each_kind_has_on_the_host(kind: str, host_end: bool, own_mac: bool, device: str) -> None:
-    made = wire(kind=kind)
-    assert (bool(made.host_name), bool(made.mac), made.device) == (host_end, own_mac, device)
-    assert made.other_name == "unshare.web.eth0"
-    if own_mac:
-        assert wire(kind=kind, mac="02:00:5e:10:00:01").mac == "02:00:5e:10:00:01"
-
-
-def test_names_on_the_host_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other versions find by them what this one has made; the hardware address is the machine's own."""
-    monkeypatch.setattr(zones, "read_text", lambda path: "0123456789abcdef\n" if path == "/etc/machine-id" else "")
-    made = wire()
-    assert (made.host_name, made.device) == ("u986ae4fcb8af7b", "u9211cb4b249390")
-    assert (made.mac, made.host_mac) == ("42:e1:6f:73:f5:ef", "ba:a9:9b:32:2d:6e")
-    assert wire(kind="bridge").host_mac == "fe:e5:c6:8a:15:28"
-
-
-def test_names_on_the_host_are_short_and_no_two_are_equal() -> None:
-    """Not even those of long names that begin alike (N10)."""
-    names = ["a" * 60 + end for end in ("1", "2", "11")]
-    found = [wire(name, parent=zone) for name in names for zone in names]
-    assert all(len(name) <= 15 for made in found for name in (made.host_name, made.device))
-    assert len({made.host_name for made in found}) == len({made.mac for made in found}) == len(names)
-    assert len({made.device for made in found}) == len(names)
-    assert all(len(made.other_name) <= 127 for made in found)
-    assert not any(int(made.mac[:2], 16) & 1 for made in found)
-
-
-@pytest.fixture
-def without_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the directory of settings of a host that has switched IPv6 off."""
-    monkeypatch.setattr(host_settings, "SETTINGS", str(tmp_path / "net"))
-    (tmp_path / "net/ipv6/conf/default").mkdir(parents=True)
-    (tmp_path / "net/ipv6/conf/default/disable_ipv6").write_text("1\n")
-    return tmp_path / "net/ipv6"
-
-
-def test_on_a_host_without_ipv6_a_zone_has_none(without_ipv6: Path) -> None:
-    config: dict[str, object] = {"zone.one": "fd00::9/64 10.80.0.9/24"}
-    made = wire(config=config)
-    assert (made.addresses, made.gateways, made.subnets) == (["10.80.0.9/24"], ["10.80.0.1"], ["10.80.0.0/24"])
-    assert config == {"zone.one": "10.80.0.9/24 fd00::9/64"}  # it is to have the same one again
-
-
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"subnets": ["fd00::/64"]}, "fd00::/64"),
-        ({"addresses": ["10.80.0.5/24", "fd00::5/64"]}, "fd00::5/64"),
-        ({"kind": "routed", "parent": "", "addresses": ["2001:db8::5/128"]}, "2001:db8::5/128"),
-    ],
-)
-def test_addresses_that_a_host_without_ipv6_has_a_part_in_are_refused(
-    without_ipv6: Path, fields: dict[str, t.Any], named: str
-) -> None:
-    with pytest.raises(LauncherError, match=f"{named} is of IPv6, which is switched off"):
-        wire(**fields)
-
-
-def test_addresses_on_a_lan_need_ipv6_of_the_kernel_alone(without_ipv6: Path) -> None:
-    on_lan: dict[str, t.Any] = {
-        "kind": "bridge",
-        "parent": "br0",
-        "addresses": ["2001:db8::5/64"],
-        "gateways": ["2001:db8::1"],
-    }
-    assert wire(**on_lan).addresses == ["2001:db8::5/64"]
-    without_ipv6.rename(without_ipv6.parent / "ipv4")
-    with pytest.raises(LauncherError, match="bridge: 2001:db8::5/64 is of IPv6"):
-        wire(**on_lan)
-    with pytest.raises(LauncherError, match="bridge: fe80::1 is of IPv6"):
-        wire(**{**on_lan, "addresses": ["192.0.2.5/24"], "gateways": ["fe80::1"]})
-    assert wire(**{**on_lan, "addresses": ["192.0.2.5/24"], "gateways": []}).addresses == ["192.0.2.5/24"]
