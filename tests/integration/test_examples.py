@@ -34,6 +34,16 @@ RUNNING = "result.containers | map(attribute='state') | unique == ['running']"
 """What is true after the examples that start containers."""
 
 
+REMOVAL = [
+    {
+        "hosts": "host",
+        "gather_facts": False,
+        "tasks": [{"unshare.container.containers": {"containers": {}, "purge": True}}],
+    }
+]
+"""Takes away what the examples have left, after a failure or an interruption too: their zones are this machine's."""
+
+
 def tasks() -> list[dict[str, t.Any]]:
     """Return the tasks of all examples, in an order in which each finds what it speaks of.
 
@@ -90,4 +100,11 @@ def test_examples_of_the_modules_that_run_containers(tmp_path: Path, srv: Path) 
         assert done.returncode == 0, done.stdout + done.stderr
         assert "web" in (srv / "reports/rollout.html").read_text()
     finally:
-        host.close()
+        (tmp_path / "removal.yml").write_text(json.dumps(REMOVAL))
+        try:
+            removed = ansible(
+                "ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "removal.yml", directory=tmp_path
+            )
+        finally:
+            host.close()
+    assert removed.returncode == 0, removed.stdout + removed.stderr

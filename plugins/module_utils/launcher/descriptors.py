@@ -26,10 +26,10 @@ def keep_only(*wanted: int | None) -> list[int]:
     Returns:
         Where each of them is now, in their order: at `FIRST_FREE` or above, close-on-exec; -1 for what is not there.
     """
-    there = [descriptor for descriptor in wanted if descriptor is not None and descriptor >= 0]
+    there = {descriptor for descriptor in wanted if descriptor is not None and descriptor >= 0}
     # Close first: a new number has to be below the limit of this process, whose parent may have opened more.
-    close_all_but(set(there))
-    moved = {descriptor: fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE) for descriptor in set(there)}
+    close_all_but(there)
+    moved = {descriptor: fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE) for descriptor in there}
     close_all_but(set(moved.values()))
     occupy_streams()
     return [-1 if descriptor is None else moved.get(descriptor, -1) for descriptor in wanted]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tells a container's systemd which mounts it cannot unmount: those of the launcher, which are locked (S13).
+"""Units that keep a container's systemd from unmounting what it cannot: the launcher's mounts, which are locked (S13).
 
 systemd has a unit for each mount that it finds, and stops it when the container ends. For that it runs umount(8), and
 the kernel refuses. A unit without default dependencies is not stopped (systemd.mount(5)).

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container needs of its host beside its mounts: ports, with the host's network, devices, and credentials.
+"""Records of a container's needs beside its mounts: ports, with the host's network, devices, and credentials.
 
 No start asks for ports. They are looked at before a container that runs is stopped for another one.
 """

@@ -30,7 +30,7 @@ REQUEST, ACKNOWLEDGE, DUMP = 1, 4, 0x300
 CAPPED, HAS_EXPLANATION = 0x100, 0x200
 DUMP_INTERRUPTED = 0x10
 DUMPS = 5
-"""How often a dump is asked for while others keep changing what it lists."""
+"""The number of times that a dump is asked for, as long as others keep changing what it lists."""
 EXPLANATION = 1
 HEADER = "=IHHII"
 BUFFER = 1 << 17

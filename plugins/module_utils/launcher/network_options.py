@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a container's network belongs to the container and not to its system, so that a change is no restart.
+"""The options of a container's network that belong to no system of it, so that a change is no restart.
 
 It is kept beside the container.
 """

@@ -58,7 +58,7 @@ NOT_OWN = (
 
 
 class RefusedDevice(LauncherError):
-    """What is at a device's path can be given to no container; the message begins with `devices[…]`."""
+    """A device that can be given to no container; the message begins with `devices[…]`."""
 
 
 class Node:
