@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import tracemalloc
 import typing as t
 from pathlib import Path
 
@@ -31,7 +33,7 @@ FEW, MANY, LARGE = 200, 3000, 4
 PART = 1 << 14
 IN_A_DIRECTORY = 25
 LONG = "x" * 200
-MOST = 500 << 10
+MOST = 200 << 10
 """Bytes that thousands of files more may take. Their paths alone would take more than a megabyte."""
 
 
@@ -48,28 +50,18 @@ def fill(directory: Path, count: int) -> None:
 
 
 def peak(work: t.Callable[[], object]) -> int:
-    """Return how many bytes of memory a process of its own takes for some work, at most."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            work()  # what is made once
-            Path("/proc/self/clear_refs").write_text("5")
-            before = _memory("VmHWM")
-            work()
-            os.write(writing, b"%d" % (_memory("VmHWM") - before))
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as file:
-        said = file.read()
-    os.waitpid(pid, 0)
-    return int(said)
+    """Return how many bytes of Python's memory some work takes at most, beyond what it takes once and keeps.
 
-
-def _memory(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) << 10
+    What the kernel counts for a process says less: a library's pages that were not in use before are counted as well.
+    """
+    work()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def export(directory: Path, path: Path, base: Path | None = None) -> None:
