@@ -26,11 +26,17 @@ from ansible_collections.unshare.container.tests.hosts.session import LoginError
 BOOT_SECONDS = 60.0
 """How long a boot may take, or the way down. Each such number is for a processor that is not emulated."""
 
+KERNEL_SECONDS = 12.0
+"""How long a kernel may take until it runs its first program. It takes half a second, with one processor emulated 5."""
+
 COMMAND_SECONDS = 30.0
 """How long a command may take."""
 
 PARAMETERS = "net.ifnames=0 mitigations=off"
 """For the kernel. What it does against faults of real processors costs an emulated one a tenth of its time."""
+
+FIRST_PROGRAM = "Run /init as init process"
+"""What a kernel says when it runs its first program. Before that, nothing is written to the disk."""
 
 LINES = 60
 """How much of the console a failure's message shows."""
@@ -112,7 +118,7 @@ class Machine:
         assert self._disk >= 0, f"{self.name} has been taken away"
         assert not self.is_on, f"{self.name} is on"
         self._let_go()
-        deadline = self.deadline(seconds)
+        deadline, boots = self.deadline(seconds), self._boots()
         hardware = Hardware(
             kernel=str(self.image.kernel),
             initrd=str(self.image.initrd),
@@ -126,7 +132,7 @@ class Machine:
         with self._explained("boot"):
             self._qemu = Qemu(hardware)
             self._port = self._qemu.begin(deadline)
-            self._qemu.wait_for_line(READY, deadline)
+            self._wait_until_ready(self._qemu, boots, deadline)
         return deadline.passed
 
     def reboot(self, seconds: float = BOOT_SECONDS) -> float:
@@ -140,13 +146,13 @@ class Machine:
     @contextlib.contextmanager
     def rebooting(self, seconds: float = BOOT_SECONDS) -> t.Iterator[Deadline]:
         """Wait, at the end of a block that makes it reboot, in whatever way, until its sshd listens again."""
-        deadline, qemu = self.deadline(2 * seconds), self._running()
+        deadline, qemu, boots = self.deadline(2 * seconds), self._running(), self._boots()
         qemu.forget()
         yield deadline
         with self._explained("reboot"):
             qemu.wait_for_event("RESET", deadline)
             self._log_out()
-            qemu.wait_for_line(READY, deadline)
+            self._wait_until_ready(qemu, boots, deadline)
 
     def power_off(self, seconds: float = BOOT_SECONDS) -> float:
         """Have it shut down as an administrator does, and wait until it is off; return the seconds that it took."""
@@ -293,6 +299,33 @@ class Machine:
         if self._qemu is None or self._qemu.ended:
             raise self.failure(MachineError, "is not on")
         return self._qemu
+
+    def _boots(self) -> int:
+        """Return how often a kernel has come as far as its first program."""
+        return self.console.count(FIRST_PROGRAM)
+
+    def _wait_until_ready(self, qemu: Qemu, boots: int, deadline: Deadline) -> None:
+        """Wait until sshd listens. Reset a machine whose kernel stands still before its first program.
+
+        An emulated kernel does so now and then. What the tests are about has not begun by then.
+
+        Args:
+            qemu: the machine.
+            boots: how often a kernel had come as far as its first program before.
+            deadline: until when.
+        """
+        while True:
+            try:
+                qemu.wait_for_line(READY, Deadline(min(deadline.left, self.deadline(KERNEL_SECONDS).seconds)))
+                return
+            except TimeoutError:
+                if self._boots() > boots:
+                    qemu.wait_for_line(READY, deadline)
+                    return
+                if not deadline.left:
+                    raise
+            os.write(self._console, b"\nThe kernel stands still: the machine is reset.\n")
+            qemu.command("system_reset", deadline)
 
     def _let_go(self) -> None:
         """Kill QEMU, if it runs."""

@@ -101,6 +101,8 @@ def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
         host.start()
     if example.left() != example.before:
         example.play(system_container_state="absent")
+    # The page is the user's: nothing of the collection takes it away.
+    host.succeed("rm --recursive --force /srv/www")
 
 
 @pytest.mark.on("debian12", "debian13")

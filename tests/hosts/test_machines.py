@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.tests.hosts import machine as machines
 from ansible_collections.unshare.container.tests.hosts.acceleration import Accelerator
 from ansible_collections.unshare.container.tests.hosts.conftest import BootMachine
 from ansible_collections.unshare.container.tests.hosts.machine import CommandFailed, Machine, MachineError
@@ -110,11 +111,15 @@ def test_has_a_disk_and_a_port_of_its_own(host: Machine, boot: BootMachine, imag
 
 
 @pytest.mark.once
-def test_says_what_the_console_said_when_it_does_not_boot(image: Image, accelerator: Accelerator) -> None:
+def test_says_what_the_console_said_when_it_does_not_boot(
+    image: Image, accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "KERNEL_SECONDS", 0.1)
     with Machine(image, accelerator) as machine:
         with pytest.raises(MachineError, match=r"(?s)boot: waited in vain for the machine's line.*console of"):
             machine.start(seconds=0.5)
         assert machine.is_on
+        assert "The kernel stands still: the machine is reset." in machine.console
         with pytest.raises(MachineError, match="reboot: QEMU has stopped the machine before"), machine.rebooting():
             machine._running().command("stop", machine.deadline(1))
     assert not machine.is_on
