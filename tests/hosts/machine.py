@@ -27,7 +27,7 @@ BOOT_SECONDS = 60.0
 """How long a boot may take, or the way down. Each such number is for a processor that is not emulated."""
 
 KERNEL_SECONDS = 12.0
-"""How long a kernel may take until it runs its first program. It takes half a second, with one processor emulated 5."""
+"""How long a kernel may take until it runs its first program. It takes half a second, or 5 when it is emulated."""
 
 COMMAND_SECONDS = 30.0
 """How long a command may take."""
