@@ -324,7 +324,8 @@ class Machine:
                     return
                 if not deadline.left:
                     raise
-            os.write(self._console, b"\nThe kernel stands still: the machine is reset.\n")
+            said = b"\nThe kernel stands still: the machine is reset.\n"
+            os.pwrite(self._console, said, os.fstat(self._console).st_size)
             qemu.command("system_reset", deadline)
 
     def _let_go(self) -> None:

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which of the directories that a system declares lie in the launcher's own part of the root tree.
+"""Select the directories of a system's declaration that lie in the launcher's own part of the root tree.
 
-Those the builder of the tree makes (`root`), where nothing of the container's own storage is mounted yet, and nobody
+The builder of the tree makes these (`root`), where nothing of the container's own storage is mounted yet, and nobody
 else can be. The first process makes the others (`init`), as root inside and one step of a path at a time: they lie in
 what is mounted, or in what a link may lead to.
 """

@@ -18,7 +18,7 @@ KILL = 9
 # unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
 SCOPE_STOP = _signal.SIGURG
 HEEDED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP)
-"""What asks a launcher to end, or to stop its container."""
+"""The signals that ask a launcher to end, or to stop its container."""
 
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40

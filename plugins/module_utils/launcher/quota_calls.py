@@ -113,4 +113,4 @@ BTRFS_REFUSED = (
     request(24, 4096, _BTRFS, writes=True),  # a subvolume, version 2
     request(26, 8, _BTRFS, writes=True),  # the flags of a subvolume
 )
-"""What nobody inside may do: a new subvolume would count for no limit, and a read-only one could not be removed."""
+"""The requests that nobody inside may make. A new subvolume has no limit, and a read-only one cannot be removed."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a container's `/` is made of, as `spec.json` says it."""
+"""The options of a container's `/`, as `spec.json` says them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYERS = (EPHEMERAL_LAYER, KEPT_LAYER)
 
 
 class Root(ContractRecord):
-    """What a container's `/` is made of.
+    """The kind of a container's `/`, and the layer over it.
 
     Attributes:
         kind: `declared` for a root of the declaration alone, in memory, with the store read-only; `machine` for the
