@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.filter import containerized_operating_system, system_files
 from ansible_collections.unshare.container.plugins.module_utils.launcher import seccomp
+from ansible_collections.unshare.container.plugins.module_utils.launcher.paths import RUN_DIRECTORY, make_directory
 from ansible_collections.unshare.container.plugins.module_utils.life.container import Container
 from ansible_collections.unshare.container.plugins.module_utils.life.life_cycle import LifeCycle
 from ansible_collections.unshare.container.plugins.module_utils.state import library, volumes
@@ -175,17 +176,29 @@ def own_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_state() -> t.Iterator[None]:
-    """Have the directory of all that is kept as the collection makes it, before a test makes it in another way.
+    """Have the directories of all containers as the collection makes them, before a test makes them in another way.
 
-    It stays, though the collection removes it with the last container: tests mount something there in mount namespaces
-    of their own, and that would be gone with it.
+    They stay, though the collection removes them with the last container: tests mount something there in mount
+    namespaces of their own, and that would be gone with them.
     """
     if os.geteuid() != 0:
         yield
         return
-    state = Layout().state
-    make_private_directory(state)
-    with tempfile.TemporaryDirectory(prefix=".tests-", dir=state):
+    with contextlib.ExitStack() as stack:
+        for path, make in ((Layout().state, make_private_directory), (Path(RUN_DIRECTORY), make_directory)):
+            stack.enter_context(held_directory(path, make))
+        yield
+
+
+@contextlib.contextmanager
+def held_directory(path: Path, make: t.Callable[[t.Any], None]) -> t.Iterator[None]:
+    """Make a directory, and have an entry in it, so that nobody removes it as an empty one."""
+    while True:
+        make(path)
+        with contextlib.suppress(FileNotFoundError):  # the end of another run's last container removed it meanwhile
+            entry = tempfile.TemporaryDirectory(prefix=".tests-", dir=path)
+            break
+    with entry:
         yield
 
 

@@ -40,17 +40,15 @@ def mount(path: Path, options: str) -> None:
 def in_private_mounts(test: t.Callable[[], None]) -> t.Callable[[], None]:
     """Run a test in a process of its own, with mounts of its own and nothing at /var/lib/unshare and /run/unshare."""
 
+    def inside() -> None:
+        linux.unshare(linux.CLONE_NEWNS)
+        mount_calls.make_private("/")
+        for path in (STATE, Path("/run/unshare")):
+            mount(path, "mode=0755")
+        test()
+
     @functools.wraps(test)
     def run() -> None:
-        existing = [path for path in (STATE, Path("/run/unshare")) if path.is_dir()]
-
-        def inside() -> None:
-            linux.unshare(linux.CLONE_NEWNS)
-            mount_calls.make_private("/")
-            for path in existing:
-                mount(path, "mode=0755")
-            test()
-
         Run(inside).result(120)
 
     return run

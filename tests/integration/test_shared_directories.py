@@ -8,12 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.unshare.container.plugins.module_utils.launcher import linux, mount_calls
 from ansible_collections.unshare.container.plugins.module_utils.state.locks import Lock
 from ansible_collections.unshare.container.tests.integration import shared_directories
+
+from .conftest import MakeMachine
+from .lives import Run
 
 
 def relative_to_a_descriptor(path: Path) -> None:
@@ -85,3 +90,29 @@ def test_what_the_collection_removes_is_for_it_to_say(shared: Path, monkeypatch:
     with Lock("test-one", str(shared / "test-one"), 1, lambda: None):
         assert shared.is_dir()
     assert not shared.exists()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["/run/unshare", "/var/lib/unshare"])
+def test_what_is_mounted_at_a_place_of_all_containers_stays_after_the_last_of_this_machine(
+    place: str, make_machine: MakeMachine
+) -> None:
+    asked, answered = os.pipe(), os.pipe()
+
+    def mounted() -> str:
+        linux.unshare(linux.CLONE_NEWNS)
+        mount_calls.make_private("/")
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+        os.write(answered[1], b"1")
+        os.read(asked[0], 1)
+        return next(line.split()[2] for line in Path("/proc/mounts").read_text().splitlines() if f" {place} " in line)
+
+    elsewhere = Run(mounted)
+    os.read(answered[0], 1)
+    machine = make_machine()
+    machine.start()
+    machine.destroy()
+    os.write(asked[1], b"1")
+    assert elsewhere.result() == "tmpfs"
+    for descriptor in (*asked, *answered):
+        os.close(descriptor)
