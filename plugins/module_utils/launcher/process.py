@@ -356,28 +356,34 @@ def reap_left() -> None:
 
 
 def _reap_given() -> None:
-    """Reap ended children in a pid namespace below this one that this process did not make.
-
-    Left out are its commands, and the first process of a container that it has started, for which the container's own
-    life cycle waits.
-    """
-    try:
-        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            return
-    except ChildProcessError:
+    """Reap ended children in a pid namespace below this one that this process did not make."""
+    if not _has_ended(os.P_ALL):
         return
     depth = len(_numbers("self"))
     for thread in os.listdir("/proc/self/task"):
         for word in read_text("/proc/self/task/%s/children" % thread).split():
-            numbers = _numbers(word)
-            first = len(numbers) == depth + 1 and numbers[-1] == "1"
-            if len(numbers) > depth and not first and not _is_kept(int(word)):
-                reap(int(word))
+            # There may be a child for each of a thousand containers: only those that have ended are looked at.
+            pid = int(word)
+            if _has_ended(os.P_PID, pid) and _is_given(pid, depth):
+                reap(pid)
 
 
-def _is_kept(pid: int) -> bool:
-    """Return whether somebody else waits for this child: it is a command, or was left."""
-    return pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True))
+def _has_ended(kind: int, pid: int = 0) -> bool:
+    """Return whether a child, or any one, has ended and was not reaped, according to waitid(2)."""
+    try:
+        return os.waitid(kind, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
+def _is_given(pid: int, depth: int) -> bool:
+    """Return whether a child of this process, which is `depth` pid namespaces deep, is one that it did not make.
+
+    It has made its commands, and the first processes of containers, for which their life cycles wait.
+    """
+    if pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True)):
+        return False
+    return _numbers(str(pid))[depth:] not in ([], ["1"])
 
 
 def _namespace(pid: object) -> int:

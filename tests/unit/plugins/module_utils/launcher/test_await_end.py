@@ -120,3 +120,29 @@ def test_a_child_that_was_given_is_reaped_also_with_the_number_of_one_before(
         return
     assert process.reap_within(given, time.monotonic() + 1) == 0
     assert commands == {}
+
+
+def test_children_that_have_not_ended_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be one for each of a thousand containers, and each stop and each question looks for given ones."""
+    looked: list[str] = []
+
+    def numbers(pid: str) -> list[str]:
+        looked.append(pid)
+        return ["1"] if pid == "self" else ["1", "2"]
+
+    monkeypatch.setattr(process, "_entered", True)
+    monkeypatch.setattr(process, "_numbers", numbers)
+    live = [child(pauses=True) for _number in range(3)]
+    try:
+        process.reap_left()
+        assert looked == []
+        given = child(pauses=False)
+        os.waitid(os.P_PID, given, os.WEXITED | os.WNOWAIT)
+        process.reap_left()
+        assert looked == ["self", str(given)]
+        with pytest.raises(ChildProcessError):
+            os.waitpid(given, os.WNOHANG)
+    finally:
+        for pid in live:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
