@@ -80,17 +80,13 @@ class Machine:
         image: what its disk began as.
         accelerator: how its processors are had.
         memory: MiB.
-        processors: their number.
     """
 
-    def __init__(
-        self, image: Image, accelerator: Accelerator, name: str = "", memory: int = 1024, processors: int = 2
-    ) -> None:
+    def __init__(self, image: Image, accelerator: Accelerator, name: str = "", memory: int = 1024) -> None:
         self.name = name or image.recipe.name
         self.image = image
         self.accelerator = accelerator
         self.memory = memory
-        self.processors = processors
         self._machine_id = uuid.uuid4().hex
         self._disk = new_disk(image)
         self._console = nameless(Path(tempfile.gettempdir()))
@@ -126,7 +122,7 @@ class Machine:
             disk=self._disk,
             console=self._console,
             memory=self.memory,
-            processors=self.processors,
+            processors=self.accelerator.processors,
             accelerator=self.accelerator.options,
         )
         with self._explained("boot"):
