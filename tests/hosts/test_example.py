@@ -91,6 +91,10 @@ class Example:
         """Return what of the collection is on the host."""
         return set(self.host.succeed(OURS).splitlines())
 
+    def remove_page(self) -> None:
+        """Remove the page. It is the user's: nothing of the collection takes it away."""
+        self.host.succeed("rm --recursive --force /srv/www")
+
 
 @pytest.fixture
 def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
@@ -101,8 +105,7 @@ def example(controller: Controller, host: Machine) -> t.Iterator[Example]:
         host.start()
     if example.left() != example.before:
         example.play(system_container_state="absent")
-    # The page is the user's: nothing of the collection takes it away.
-    host.succeed("rm --recursive --force /srv/www")
+    example.remove_page()
 
 
 @pytest.mark.on("debian12", "debian13")
