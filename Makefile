@@ -69,7 +69,7 @@ unit: $(VENV)/development $(COLLECTION) ## tests that need neither root nor a ho
 integration: $(VENV)/development $(OLDEST)/installed $(COLLECTION) test-packages test-tree ## tests that boot containers (as root)
 	$(SIDE_BY_SIDE) $(PYTEST_ARGS) tests/integration
 
-# A machine keeps one processor of this machine busy, or with KVM two: so many processes have one each.
+# Each process has one machine that works, which keeps one of this machine's processors busy, or two with KVM.
 test-hosts: PROCESSES = $(HOST_PROCESSES)
 test-hosts: $(VENV)/development $(COLLECTION) host-packages ## tests on virtual machines that boot (as root; HOSTS=debian12,debian13: on these)
 	$(SIDE_BY_SIDE) $(PYTEST_ARGS) $(HOSTS:%=--hosts=%) -m "$(CHOSEN)" tests/hosts

@@ -37,8 +37,8 @@ KVM = Accelerator("kvm", ("-accel", "kvm", "-cpu", "host"), 1.0, 2)
 EMULATION = Accelerator("emulation", ("-accel", "tcg", "-cpu", "Nehalem"), 10.0, 1)
 """The emulated processor is an old one: on it, programs take no vector instructions that take long to emulate.
 
-There is one. Of several, one may execute what another is replacing in the kernel's code: about one boot in a hundred
-ended in `Oops: int3`, or stood still.
+A machine has one. Of several, one may execute what another is replacing in the kernel's code; then the machine stands
+still, or its kernel says `Oops: int3`.
 """
 
 

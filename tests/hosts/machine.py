@@ -303,7 +303,7 @@ class Machine:
     def _wait_until_ready(self, qemu: Qemu, boots: int, deadline: Deadline) -> None:
         """Wait until sshd listens. Reset a machine whose kernel stands still before its first program.
 
-        An emulated kernel does so now and then. What the tests are about has not begun by then.
+        That is a fault of the emulator: what the tests are about has not begun by then.
 
         Args:
             qemu: the machine.

@@ -96,12 +96,18 @@ def test_reboots_and_loses_power_with_its_disk(host: Machine) -> None:
     assert host.console.count("Linux version") == 4
 
 
+def memory(machine: Machine) -> int:
+    """Return the memory that a machine has, in KiB."""
+    return int(machine.succeed("grep --only-matching --max-count=1 '[0-9]*' /proc/meminfo").split()[0])
+
+
 @pytest.mark.once
 def test_has_a_disk_and_a_port_of_its_own(host: Machine, boot: BootMachine, image: Image) -> None:
     untouched = image.disk.stat().st_mtime_ns
     host.succeed("echo mine >/root/mine && sync")
     with_less = boot(name="another", memory=512)
     assert with_less.succeed("ls /root/mine || nproc") == f"{with_less.accelerator.processors}\n"
+    assert 0 < memory(with_less) < 512 << 10 < memory(host)
     assert with_less.succeed("cat /etc/machine-id") != host.succeed("cat /etc/machine-id")
     assert with_less.ansible_variables()["ansible_port"] != host.ansible_variables()["ansible_port"]
     with_less.close()

@@ -43,11 +43,6 @@ until {BOOTED} | grep running; do :; done 2>/dev/null
 """A command that leaves a container in the foreground of a session that has gone, once it has booted."""
 
 
-def stop(unit: str) -> str:
-    """Return a command that stops a unit. One that is transient may have gone by then (5, systemctl(1))."""
-    return f"systemctl stop {unit} || test $? = 5"
-
-
 class Web(Example):
     """The container `web` with a bus, which nobody starts. To deploy and remove it costs more time than most tests.
 
@@ -92,7 +87,7 @@ class Web(Example):
 
     def ends(self, pid: str, unit: str) -> None:
         """Wait until a process has ended by itself, and its unit with it."""
-        self.host.succeed(f"tail --pid={pid} --follow /dev/null; {stop(unit)}")
+        self.host.succeed(f"tail --pid={pid} --follow /dev/null; systemctl stop {unit}")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +252,7 @@ def test_where_there_is_no_machined_nobody_misses_it(web: Web) -> None:
     try:
         said = web.host.succeed(f"{START} 2>&1")
         assert "warning" not in said
-        web.host.succeed(f"{RUN} --stop; {stop(BY_HAND)}")
+        web.host.succeed(f"{RUN} --stop; systemctl stop {BY_HAND} || test $? = 5")  # 5: it has gone (systemctl(1))
         play = web.run(system_container_operating_system=SYSTEM)
         assert "machinectl" not in play.output
         assert web.host.execute("systemctl is-active systemd-machined").stdout == "inactive\n"

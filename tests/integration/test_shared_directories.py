@@ -17,8 +17,10 @@ from ansible_collections.unshare.container.plugins.module_utils.launcher import 
 from ansible_collections.unshare.container.plugins.module_utils.state.locks import Lock
 from ansible_collections.unshare.container.tests.integration import shared_directories
 
-from .conftest import MakeMachine
-from .lives import Run
+from .conftest import held_directory, write_system
+from .lives import Run, reach
+
+NAME = "test-shared-directories"
 
 
 def relative_to_a_descriptor(path: Path) -> None:
@@ -92,27 +94,38 @@ def test_what_the_collection_removes_is_for_it_to_say(shared: Path, monkeypatch:
     assert not shared.exists()
 
 
-@pytest.mark.root
-@pytest.mark.parametrize("place", ["/run/unshare", "/var/lib/unshare"])
-def test_what_is_mounted_at_a_place_of_all_containers_stays_after_the_last_of_this_machine(
-    place: str, make_machine: MakeMachine
-) -> None:
-    asked, answered = os.pipe(), os.pipe()
+def test_a_directory_that_is_held_is_not_removed_as_an_empty_one(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    with held_directory(place, Path.mkdir), pytest.raises(OSError, match="not empty"):
+        place.rmdir()
+    assert list(place.iterdir()) == []
 
-    def mounted() -> str:
+
+@pytest.mark.root
+@pytest.mark.usefixtures("host_unchanged")
+@pytest.mark.parametrize("place", ["/run/unshare", "/var/lib/unshare"])
+def test_what_is_mounted_at_a_place_of_all_containers_stays_after_the_last_of_this_machine(place: str) -> None:
+    mounted, go = os.pipe(), os.pipe()
+
+    def elsewhere() -> str:
+        os.close(go[1])
         linux.unshare(linux.CLONE_NEWNS)
         mount_calls.make_private("/")
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
-        os.write(answered[1], b"1")
-        os.read(asked[0], 1)
-        return next(line.split()[2] for line in Path("/proc/mounts").read_text().splitlines() if f" {place} " in line)
+        os.write(mounted[1], b"1")
+        os.read(go[0], 1)
+        lines = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+        return " ".join(words[2] for words in lines if words[1] == place)
 
-    elsewhere = Run(mounted)
-    os.read(answered[0], 1)
-    machine = make_machine()
-    machine.start()
-    machine.destroy()
-    os.write(asked[1], b"1")
-    assert elsewhere.result() == "tmpfs"
-    for descriptor in (*asked, *answered):
-        os.close(descriptor)
+    run = Run(elsewhere)
+    os.close(mounted[1])
+    os.close(go[0])
+    try:
+        if os.read(mounted[0], 1):
+            reach(NAME, "started", write_system({"host_name": NAME}, NAME))
+            reach(NAME, "absent")
+    finally:
+        os.close(go[1])
+        os.close(mounted[0])
+        end = run.end()
+    assert end == (0, "tmpfs")

@@ -56,15 +56,20 @@ def make_directory(path: str, mode: int = 0o755) -> None:
 
 
 def read_text(path: str, limit: int = 1 << 20, directory: int | None = None) -> str:
-    """Return the text of a small file, or "" when it is missing. `directory` is a descriptor to start from."""
+    """Return the text of a small file, at most `limit` bytes of it, or "" when it is missing.
+
+    Args:
+        directory: a descriptor to start from.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return ""
     try:
-        text = os.read(descriptor, min(limit, AT_ONCE))
-        if len(text) == AT_ONCE:
-            text += os.read(descriptor, limit - AT_ONCE)
+        text = part = os.read(descriptor, min(limit, AT_ONCE))
+        while part and len(text) < limit:  # the kernel gives a page of a list in /proc or /sys at once, and no more
+            part = os.read(descriptor, min(limit - len(text), AT_ONCE))
+            text += part
         return text.decode("utf-8", "replace")
     finally:
         os.close(descriptor)

@@ -369,7 +369,7 @@ def _reap_given() -> None:
 
 
 def _has_ended(kind: int, pid: int = 0) -> bool:
-    """Return whether a child, or any one, has ended and was not reaped, according to waitid(2)."""
+    """Return whether a child (`os.P_PID`), or any (`os.P_ALL`), has ended and can be reaped; not while it is traced."""
     try:
         return os.waitid(kind, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -379,7 +379,8 @@ def _has_ended(kind: int, pid: int = 0) -> bool:
 def _is_given(pid: int, depth: int) -> bool:
     """Return whether a child of this process, which is `depth` pid namespaces deep, is one that it did not make.
 
-    It has made its commands, and the first processes of containers, for which their life cycles wait.
+    It has made its commands, and the first processes of containers, for which their life cycles wait. One that was
+    left is none either: `reap_left` has tried to reap it.
     """
     if pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True)):
         return False

@@ -124,25 +124,46 @@ def test_a_child_that_was_given_is_reaped_also_with_the_number_of_one_before(
 
 def test_children_that_have_not_ended_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """There may be one for each of a thousand containers, and each stop and each question looks for given ones."""
-    looked: list[str] = []
+    looked: set[str] = set()
+    live, given = [child(pauses=True) for _number in range(3)], child(pauses=False)
 
     def numbers(pid: str) -> list[str]:
-        looked.append(pid)
-        return ["1"] if pid == "self" else ["1", "2"]
+        looked.add(pid)
+        return {"self": ["1"], str(given): ["1", "2"]}.get(pid, [])
 
+    monkeypatch.setattr(process, "_commands", {})
     monkeypatch.setattr(process, "_entered", True)
     monkeypatch.setattr(process, "_numbers", numbers)
-    live = [child(pauses=True) for _number in range(3)]
     try:
-        process.reap_left()
-        assert looked == []
-        given = child(pauses=False)
         os.waitid(os.P_PID, given, os.WEXITED | os.WNOWAIT)
         process.reap_left()
-        assert looked == ["self", str(given)]
+        assert str(given) in looked
+        assert not {str(pid) for pid in live} & looked
         with pytest.raises(ChildProcessError):
             os.waitpid(given, os.WNOHANG)
     finally:
         for pid in live:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        process.reap(given)
+
+
+@pytest.mark.parametrize(
+    ("depth", "numbers", "given"),
+    [
+        (1, ["9"], False),
+        (1, ["9", "1"], False),
+        (1, ["9", "2"], True),
+        (1, ["9", "7", "1"], True),
+        (2, ["9", "8"], False),
+        (2, ["9", "8", "1"], False),
+        (2, ["9", "8", "2"], True),
+        (1, [], False),
+        (0, [], False),
+    ],
+)
+def test_a_child_is_given_from_a_namespace_below_and_not_its_first(
+    monkeypatch: pytest.MonkeyPatch, depth: int, numbers: list[str], given: bool
+) -> None:
+    monkeypatch.setattr(process, "_numbers", lambda _pid: numbers)
+    assert process._is_given(9, depth) is given

@@ -75,3 +75,11 @@ def test_a_text_is_read_to_its_limit(tmp_path: Path, size: int, limit: int) -> N
     path = tmp_path / "file"
     path.write_text("".join(chr(97 + number % 26) for number in range(size)))
     assert read_text(str(path), limit) == path.read_text()[:limit]
+
+
+def test_what_the_kernel_lists_is_read_beyond_its_first_page() -> None:
+    """One read(2) of it gives a page at most."""
+    symbols = Path("/proc/kallsyms").read_text()
+    assert len(symbols) > 1 << 20
+    for limit in (5000, 1 << 17, 1 << 20):
+        assert read_text("/proc/kallsyms", limit) == symbols[:limit]
