@@ -49,7 +49,7 @@ class Outline(ContractRecord):
 
 
 class Claims(ContractRecord):
-    """What a container has of the host by a specification of any version: for who asks that of many of them.
+    """The part of a specification of any version that claims something of the host, for questions about many of them.
 
     Attributes are those of `contract.Specification`.
     """

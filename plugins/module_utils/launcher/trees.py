@@ -150,7 +150,7 @@ def path_shown(names: list[str]) -> str:
 
 
 class TreeSize:
-    """How much of the disk a tree takes, counted directory by directory in a walk through it.
+    """The disk space of a tree, counted directory by directory in a walk through it.
 
     What is known of the tree at a time is the names of the directories on the way, and of those beside them.
 

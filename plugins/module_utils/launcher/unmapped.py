@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the host shares without mapped ids: an automount point, and a file system whose ids the kernel cannot map.
+"""Shares of the host without mapped ids: an automount point, and a file system whose ids the kernel cannot map.
 
-It is said what such a share lacks, and one is refused that cannot be what was declared.
+A start warns of what such a share lacks, and refuses one that cannot be what was declared.
 """
 
 from __future__ import annotations

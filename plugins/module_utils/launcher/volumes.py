@@ -27,7 +27,7 @@ def _name(value: object) -> str:
 
 
 class Volume(ContractRecord):
-    """What is mounted from a volume, beside where.
+    """The volume that a mount is of, with the owner and the mode that a new one gets.
 
     Attributes:
         name: of the volume, which is the name of its directory.

@@ -50,7 +50,7 @@ def _names(path: str) -> list[str]:
 
 
 class Watch:
-    """What happens to some files from now on. To be closed.
+    """A watch for changes of some files from now on. Whoever makes it closes it.
 
     Raises:
         OSError: there are too many open files, or too many watches of others (inotify(7)).
