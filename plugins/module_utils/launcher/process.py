@@ -357,34 +357,35 @@ def reap_left() -> None:
 
 def _reap_given() -> None:
     """Reap ended children in a pid namespace below this one that this process did not make."""
-    if not _has_ended(os.P_ALL):
+    while (ended := _ended(os.P_ALL)) and _is_given(ended):
+        reap(ended)
+    if not ended:
         return
-    depth = len(_numbers("self"))
+    # The kernel names this one each time, so each is asked for.
     for thread in os.listdir("/proc/self/task"):
-        for word in read_text("/proc/self/task/%s/children" % thread).split():
-            # There may be a child for each of a thousand containers: only those that have ended are looked at.
-            pid = int(word)
-            if _has_ended(os.P_PID, pid) and _is_given(pid, depth):
+        for pid in map(int, read_text("/proc/self/task/%s/children" % thread).split()):
+            if _ended(os.P_PID, pid) and _is_given(pid):
                 reap(pid)
 
 
-def _has_ended(kind: int, pid: int = 0) -> bool:
-    """Return whether a child (`os.P_PID`), or any (`os.P_ALL`), has ended and can be reaped; not while it is traced."""
+def _ended(kind: int, pid: int = 0) -> int:
+    """Return a child (`os.P_PID`), or any (`os.P_ALL`), that has ended and can be reaped, or 0."""
     try:
-        return os.waitid(kind, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        found = os.waitid(kind, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return found.si_pid if found is not None else 0
     except ChildProcessError:
-        return False
+        return 0
 
 
-def _is_given(pid: int, depth: int) -> bool:
-    """Return whether a child of this process, which is `depth` pid namespaces deep, is one that it did not make.
+def _is_given(pid: int) -> bool:
+    """Return whether a child of this process is one that it did not make.
 
     It has made its commands, and the first processes of containers, for which their life cycles wait. One that was
     left is none either: `reap_left` has tried to reap it.
     """
     if pid in _left or (pid in _commands and _commands[pid] == start_time(pid, ended=True)):
         return False
-    return _numbers(str(pid))[depth:] not in ([], ["1"])
+    return _numbers(str(pid))[len(_numbers("self")) :] not in ([], ["1"])
 
 
 def _namespace(pid: object) -> int:

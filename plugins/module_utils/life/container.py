@@ -264,9 +264,10 @@ class Container(RecordedContainer):
                     % (self.name, self.cgroup.whole)
                 )
             self.cgroup.remove()
-            reap_left()
             # It leaves its control group a moment before, and then waits until those who entered are let go of.
-            if process is not None and not process.end(timeout):
+            if process is None:
+                reap_left()
+            elif not process.end(timeout):
                 raise LauncherError(STAYS % (self.name, process.pid, ", ".join(process.unreaped()) or "unknown"))
         finally:
             if process is not None:

@@ -69,12 +69,20 @@ def _hash(name: str) -> int:
 
 
 def _free(name: str, occupied: list[tuple[int, int, str]]) -> int:
+    """Return the first id of a range that nobody has, the first one from where the name's hash points to.
+
+    Raises:
+        LauncherError: there is none.
+    """
     slots = (LAST - FIRST) // COUNT + 1
+    used: set[int] = set()
+    for first, count, _owner in occupied:
+        used.update(range(max(first - FIRST, 0) // COUNT, min(first + count - 1 - FIRST, slots * COUNT) // COUNT + 1))
     start = _hash(name) % slots
     for step in range(slots):
-        base = FIRST + (start + step) % slots * COUNT
-        if not any(base < first + count and first < base + COUNT for first, count, _owner in occupied):
-            return base
+        slot = (start + step) % slots
+        if slot not in used:
+            return FIRST + slot * COUNT
     raise LauncherError("private_users: no free range of %d ids is left between %d and %d" % (COUNT, FIRST, LAST))
 
 

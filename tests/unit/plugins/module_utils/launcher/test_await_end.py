@@ -122,6 +122,43 @@ def test_a_child_that_was_given_is_reaped_also_with_the_number_of_one_before(
     assert commands == {}
 
 
+def test_children_that_have_not_ended_are_not_asked_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel names those that were given and have ended, among thousands that have not."""
+    given = [child(pauses=False) for _number in range(3)]
+    asked: list[int] = []
+
+    def ask(kind: int, pid: int, options: int) -> os.waitid_result | None:
+        asked.append(kind)
+        return waitid(kind, pid, options)
+
+    waitid = os.waitid
+    monkeypatch.setattr(process, "_commands", {})
+    monkeypatch.setattr(process, "_entered", True)
+    monkeypatch.setattr(process, "_numbers", lambda pid: ["1"] if pid == "self" else ["1", "2"])
+    for pid in given:
+        waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setattr(os, "waitid", ask)
+    process.reap_left()
+    assert asked == [os.P_ALL] * 4
+    for pid in given:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def test_behind_a_child_of_its_own_that_has_ended_a_given_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel names one child that has ended, perhaps each time one for which somebody else waits."""
+    own, given = child(pauses=False), child(pauses=False)
+    monkeypatch.setattr(process, "_commands", {})
+    monkeypatch.setattr(process, "_entered", True)
+    monkeypatch.setattr(process, "_numbers", lambda pid: ["1", "2"] if pid == str(given) else ["1"])
+    for pid in (own, given):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    process.reap_left()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(given, os.WNOHANG)
+    assert os.waitpid(own, os.WNOHANG)[0] == own
+
+
 def test_children_that_have_not_ended_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """There may be one for each of a thousand containers, and each stop and each question looks for given ones."""
     looked: set[str] = set()
@@ -165,5 +202,5 @@ def test_children_that_have_not_ended_are_not_looked_at(monkeypatch: pytest.Monk
 def test_a_child_is_given_from_a_namespace_below_and_not_its_first(
     monkeypatch: pytest.MonkeyPatch, depth: int, numbers: list[str], given: bool
 ) -> None:
-    monkeypatch.setattr(process, "_numbers", lambda _pid: numbers)
-    assert process._is_given(9, depth) is given
+    monkeypatch.setattr(process, "_numbers", lambda pid: ["5"] * depth if pid == "self" else numbers)
+    assert process._is_given(9) is given

@@ -129,6 +129,20 @@ def test_no_range_is_left(host: HostIds) -> None:
     assert base_of("web") == LAST
 
 
+@pytest.mark.parametrize(
+    ("first", "count", "takes"),
+    [(0, FIRST, False), (0, FIRST + 1, True), (0, 0xFFFFFFFF, True), (LAST + COUNT, COUNT, False)],
+)
+def test_ids_outside_of_all_ranges_take_none(host: HostIds, first: int, count: int, takes: bool) -> None:
+    """All but the first range are somebody's."""
+    host.subordinate = f"alice:{FIRST + COUNT}:{LAST - FIRST}\nbob:{first}:{count}\n"
+    if takes:
+        with pytest.raises(LauncherError, match="no free range"):
+            base_of("web")
+    else:
+        assert base_of("web") == FIRST
+
+
 def test_the_hosts_own_ids(host: HostIds) -> None:
     config: dict[str, object] = {"uid_base": FIRST}
     found = id_ranges.identity_for("web", "identity", config)
