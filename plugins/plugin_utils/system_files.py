@@ -13,7 +13,7 @@ from ..module_utils.launcher.contract import Init, Mount, Security, Specificatio
 from ..module_utils.launcher.host_files import HOST_FILES
 from ..module_utils.launcher.identity import COUNT
 from ..module_utils.launcher.memory import SHARED_MEMORY_SIZE
-from ..module_utils.launcher.stop_signals import signal_number
+from ..module_utils.launcher.stop_signals import SYSTEMD_STOP, signal_number
 from ..module_utils.state.declared_units import UNIT_PLACES
 from . import (
     base_units,
@@ -55,7 +55,7 @@ SYSTEMD = Init(
         "SYSTEMD_ENVIRONMENT_GENERATOR_PATH": "/etc/systemd/generators",
     },
     ready="notify",
-    stop_signal="SIGRTMIN+4",
+    stop_signal=SYSTEMD_STOP,
     systemd=True,
 )
 # C12: what every system container has beside the OS's file systems.

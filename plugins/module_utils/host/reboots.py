@@ -9,7 +9,7 @@ import os
 import time
 
 from ..launcher.errors import LauncherError
-from ..launcher.process import SCOPE_STOP
+from ..launcher.stop_signals import HEEDED
 from ..launcher.times import as_text
 
 TYPE_CHECKING = False
@@ -20,14 +20,13 @@ BURST = 60  # starts within INTERVAL, after which it stays down, in the foregrou
 INTERVAL = 600.0  # seconds
 PAUSES = (0.0, 1.0, 2.0, 4.0, 5.0)  # seconds before a start, by the number of starts before the last; short enough that
 # BURST starts fit into INTERVAL, or the end would never come
-STOPS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP)
 
 
 def wait(seconds: float) -> bool:
     """Wait for some seconds, or until a signal asks this process to stop; return whether a signal did."""
-    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
     try:
-        return _signal.sigtimedwait(STOPS, seconds) is not None
+        return _signal.sigtimedwait(HEEDED, seconds) is not None
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
 
@@ -69,7 +68,7 @@ class Reboots:
         if pause:
             line = "run-container: container %s reboots itself often; it starts again in %s s\n"
             # Whoever reads the line may ask for the end at once.
-            former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
+            former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
             try:
                 os.write(2, (line % (self.name, as_text(pause))).encode())
                 if self.wait(pause):

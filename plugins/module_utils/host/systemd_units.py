@@ -15,13 +15,14 @@ from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.limits import properties
 from ..launcher.names import is_name
+from ..launcher.stop_signals import SYSTEMD_STOP
 from ..state import unit_texts
 from ..state.target import TargetError
 from . import reboots
 from .container_options import OPTIONS
 from .limits import Limits
 from .network_units import FILTERS
-from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word, clearing
+from .unit_by_hand import MARGIN, SLICE, TRANSIENT_UNITS, as_word, clearing, stopping
 
 TEMPLATE_UNIT = "unshare-container@.service"
 BOOT_DROP_IN = "unshare.conf"
@@ -55,9 +56,13 @@ Slice=%(slice)s
 Environment=UNSHARE_TIMEOUT=30
 ExecStart=/var/lib/unshare/containers/%%i/current/run-container --service --timeout=${UNSHARE_TIMEOUT}
 ExecReload=/var/lib/unshare/containers/%%i/current/run-container --refresh --timeout=${UNSHARE_TIMEOUT}
-ExecStop=-/var/lib/unshare/containers/%%i/current/run-container --stop --timeout=${UNSHARE_TIMEOUT}
+
+# While the host shuts down, no launcher begins: KillSignal= asks a systemd inside to power off, and what its container
+# leaves in memory goes with the host.
+ExecStop=%(stopping)s
 ExecStopPost=%(clearing)s
 KillMode=mixed
+KillSignal=%(signal)s
 Delegate=yes
 
 # The main process is the container's PID 1. A reboot from inside ends it with SIGHUP, and it comes back; a power-off
@@ -69,7 +74,8 @@ RestartPreventExitStatus=%(elsewhere)d
 [Install]
 WantedBy=multi-user.target
 """
-_CLEAR = "/var/lib/unshare/containers/%i/current/run-container --clear --timeout=${UNSHARE_TIMEOUT}"
+_PROGRAM = "/var/lib/unshare/containers/%i/current/run-container"
+_STOP, _CLEAR = (_PROGRAM + " --%s --timeout=${UNSHARE_TIMEOUT}" % what for what in ("stop", "clear"))
 _GROWING = "RestartSec=1s\nRestartSteps=6\nRestartMaxDelaySec=30s\n"
 _CONSTANT = "RestartSec=3s\n"
 
@@ -84,7 +90,9 @@ def template(version: int) -> str:
         "filters": " ".join(FILTERS),
         "elsewhere": RUNS_ELSEWHERE,
         "back_off": back_off,
+        "stopping": stopping("%i", _STOP),
         "clearing": clearing("%i", _CLEAR),
+        "signal": SYSTEMD_STOP,
         "burst": reboots.BURST,
         "interval": reboots.INTERVAL,
     }

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from ..launcher.limits import properties
 from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY
-from ..launcher.process import SCOPE_STOP
 from ..launcher.root_options import tree_of
+from ..launcher.stop_signals import SCOPE_STOP, SYSTEMD_STOP
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..launcher.times import as_text
 from . import reboots
@@ -42,12 +42,29 @@ def units_by_hand(name: str) -> list[str]:
     return [unit_by_hand(name, kind) for kind in ("service", "scope")]
 
 
+_SHUTS_DOWN = 'test "$$(systemctl is-system-running)" = stopping'
+# That a record (`state.json`) has this signal: there, four characters of JSON are between a key and its text.
+_BY_SIGNAL = 'read -r kept <"$$0" && case $$kept in *?stop_signal????%s?*) exit ;; esac' % SYSTEMD_STOP
+
+
+def stopping(name: str, command: str) -> str:
+    """Return the value of ExecStop= for a command that stops a container.
+
+    When the host shuts down, all containers stop at once, and the start of a launcher for each would take longer than
+    all the rest. Then nothing is done here for one whose init is systemd: the unit's KillSignal= asks it to power off.
+    """
+    script = '%s && %s; exec "$$@"' % (_SHUTS_DOWN, _BY_SIGNAL)
+    return "-/bin/sh -c '%s' %s/%s/state.json %s" % (script, RUN_DIRECTORY, name, command)
+
+
 def clearing(name: str, command: str) -> str:
     """Return the value of ExecStopPost= for a command that clears what a container has left, if it has left anything.
 
-    A stop clears by itself. A shell finds that out in a tenth of the time in which the launcher begins.
+    A stop clears by itself. A shell finds that out in a tenth of the time in which the launcher begins. What is left
+    when the host shuts down goes with it; after a `soft-reboot`, the next start clears.
     """
-    return '-/bin/sh -c \'test ! -e "$$0" || exec "$$@"\' %s/%s %s' % (RUN_DIRECTORY, name, command)
+    script = 'test ! -e "$$0" || %s || exec "$$@"' % _SHUTS_DOWN
+    return "-/bin/sh -c '%s' %s/%s %s" % (script, RUN_DIRECTORY, name, command)
 
 
 def service_words(
@@ -69,7 +86,8 @@ def service_words(
         "StartLimitBurst=%d" % reboots.BURST,
         "NotifyAccess=main",
         "KillMode=mixed",
-        "ExecStop=-%s --stop %s" % (program, limit),
+        "KillSignal=" + SYSTEMD_STOP,
+        "ExecStop=" + stopping(name, "%s --stop %s" % (program, limit)),
         "ExecStopPost=" + clearing(name, "%s --clear %s" % (program, limit)),
         "TimeoutStartSec=" + as_text(timeout + MARGIN),
         # How PID 1 ends is what has happened, as in the unit of a deployment; only a reboot from inside is followed by

@@ -12,14 +12,9 @@ import time
 
 from . import linux
 from .paths import read_text
+from .stop_signals import HEEDED
 
 KILL = 9
-# What each process of a scope of the host's systemd gets when that is stopped. All but the launcher ignore this one,
-# unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
-SCOPE_STOP = _signal.SIGURG
-HEEDED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP)
-"""The signals that ask a launcher to end, or to stop its container."""
-
 EXITING = 0x4  # PF_EXITING and PF_FORKNOEXEC, of the flags in proc_pid_stat(5)
 NOT_EXECUTED = 0x40
 # Among the fields after the second: the parent, the start time, the signals for one thread, the wait status of one that

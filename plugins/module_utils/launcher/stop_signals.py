@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The signals by which an init can be asked to stop."""
+"""The signals by which an init, or a launcher, can be asked to stop."""
 
 from __future__ import annotations
+
+import _signal
 
 from . import kinds
 from .kinds import ContractError
@@ -21,6 +23,19 @@ SIGNALS = {
     "SIGWINCH": 28,
     "SIGPWR": 30,
 }
+
+SYSTEMD_STOP = "SIGRTMIN+4"
+"""The signal by which systemd as PID 1 is asked to power off (systemd(1))."""
+
+# What each process of a scope of the host's systemd gets when that is stopped. All but the launcher ignore this one,
+# unless they ask for it: so the launcher has the container shut down in order, and nobody inside is told to end before.
+SCOPE_STOP = _signal.SIGURG
+
+# What the main process of a unit gets: the container's PID 1, or the launcher that has not yet started it.
+UNIT_STOP = REAL_TIME_MINIMUM + 4
+
+HEEDED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, SCOPE_STOP, UNIT_STOP)
+"""The signals that ask a launcher to end, or to stop its container."""
 
 
 def signal_number(name: str) -> int:

@@ -13,7 +13,8 @@ import os
 from ..launcher import linux, network_files, watch
 from ..launcher.descriptors import close_all_but, occupy_streams
 from ..launcher.errors import LauncherError
-from ..launcher.process import HEEDED, Process
+from ..launcher.process import Process
+from ..launcher.stop_signals import HEEDED
 from ..launcher.targets import NETWORK_FILES
 
 TYPE_CHECKING = False

@@ -10,9 +10,9 @@ import time
 
 from ..inside import terminal
 from ..launcher.courier import Courier, Shared
-from ..launcher.process import KILL, PAUSE, SCOPE_STOP, Process, is_own_child
+from ..launcher.process import KILL, PAUSE, Process, is_own_child
 from ..launcher.specification import read_outline
-from ..launcher.stop_signals import signal_number
+from ..launcher.stop_signals import SCOPE_STOP, signal_number
 from ..state.record import Status
 from .container import Container
 from .follower import Follower

@@ -13,10 +13,10 @@ import _signal
 import os
 import select
 
-from ..host.reboots import STOPS
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, Held, LauncherError, NotReady
 from ..launcher.printable import print_error
 from ..launcher.process import milliseconds
+from ..launcher.stop_signals import HEEDED
 from . import by_hand, machined
 from .container import Container
 
@@ -55,7 +55,7 @@ def start_in_unit(
     if said:
         by_hand.tell_caller(said, by_hand.BEGUN)
     container.cgroup.move_below_unit()
-    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, STOPS)
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
     child = os.fork()
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, former)

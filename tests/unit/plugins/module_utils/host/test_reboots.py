@@ -14,6 +14,7 @@ import typing as t
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import reboots, systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.launcher.errors import LauncherError
+from ansible_collections.unshare.container.plugins.module_utils.launcher.stop_signals import HEEDED
 from ansible_collections.unshare.container.plugins.module_utils.life import foreground
 
 
@@ -127,7 +128,7 @@ def test_a_unit_is_started_as_often() -> None:
         assert f"StartLimitIntervalSec={reboots.INTERVAL:g}s\n" in text
 
 
-@pytest.mark.parametrize("number", sorted(reboots.STOPS))
+@pytest.mark.parametrize("number", sorted(HEEDED))
 def test_a_signal_ends_the_wait_at_once_and_is_no_more_than_that(number: int) -> None:
     called: list[int] = []
     former = signal.signal(number, lambda caught, _frame: called.append(caught))
@@ -137,7 +138,7 @@ def test_a_signal_ends_the_wait_at_once_and_is_no_more_than_that(number: int) ->
         waiting = threading.get_ident()
         timer = threading.Timer(0.2, lambda: signal.pthread_kill(waiting, number))
         # A thread that does not take the signal itself.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, reboots.STOPS)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)
         timer.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         assert reboots.wait(30)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import Systemd, UnitOptions
-from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import clearing
+from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import clearing, stopping
 from ansible_collections.unshare.container.plugins.module_utils.state.target import TargetError
 
 PROGRAM = "/var/lib/unshare/containers/%i/current/run-container"
@@ -35,9 +35,10 @@ Slice=machine.slice
 Environment=UNSHARE_TIMEOUT=30
 ExecStart={PROGRAM} --service --timeout=${{UNSHARE_TIMEOUT}}
 ExecReload={PROGRAM} --refresh --timeout=${{UNSHARE_TIMEOUT}}
-ExecStop=-{PROGRAM} --stop --timeout=${{UNSHARE_TIMEOUT}}
+ExecStop={stopping("%i", PROGRAM + " --stop --timeout=${UNSHARE_TIMEOUT}")}
 ExecStopPost={clearing("%i", PROGRAM + " --clear --timeout=${UNSHARE_TIMEOUT}")}
 KillMode=mixed
+KillSignal=SIGRTMIN+4
 Delegate=yes
 Restart=on-failure
 RestartForceExitStatus=SIGHUP

@@ -5,33 +5,52 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.unshare.container.plugins.module_utils.host import systemd_units
+from ansible_collections.unshare.container.plugins.module_utils.host import unit_by_hand as unit_by_hand_module
 from ansible_collections.unshare.container.plugins.module_utils.host.unit_by_hand import (
     as_word,
     clearing,
     paths_of_host,
     scope_words,
     service_words,
+    stopping,
     unit_by_hand,
     units_by_hand,
 )
 from ansible_collections.unshare.container.plugins.module_utils.launcher.contract import Mount
+from ansible_collections.unshare.container.plugins.module_utils.launcher.data import format_flat
 from ansible_collections.unshare.container.plugins.module_utils.launcher.names import is_name
 from ansible_collections.unshare.container.plugins.module_utils.launcher.needs import Credential
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import SCOPE_STOP
+from ansible_collections.unshare.container.plugins.module_utils.launcher.stop_signals import (
+    HEEDED,
+    SCOPE_STOP,
+    SYSTEMD_STOP,
+    UNIT_STOP,
+    signal_number,
+)
 
 from ..specifications import specification
 
 SYSTEM = "/var/lib/unshare/systems/0123-web"
-SAME = ("NotifyAccess", "KillMode", "Delegate", "RestartForceExitStatus", "StartLimitIntervalSec", "StartLimitBurst")
+SAME = (
+    "NotifyAccess",
+    "KillMode",
+    "KillSignal",
+    "Delegate",
+    "RestartForceExitStatus",
+    "StartLimitIntervalSec",
+    "StartLimitBurst",
+)
 
 
 def settings(command: list[str]) -> dict[str, str]:
@@ -52,24 +71,98 @@ def test_it_is_what_a_person_would_type() -> None:
     ]
     said = settings(command)
     assert said["RequiresMountsFor"] == '"/var/lib/unshare/containers/web" "/srv/a"'
-    assert said["ExecStop"] == f"-{SYSTEM}/run-container --stop --timeout=30.5"
+    assert said["ExecStop"] == stopping("web", f"{SYSTEM}/run-container --stop --timeout=30.5")
     assert said["ExecStopPost"] == clearing("web", f"{SYSTEM}/run-container --clear --timeout=30.5")
     assert said["TimeoutStartSec"] == said["TimeoutStopSec"] == "45.5"
     assert (said["MemoryMax"], said["CPUQuota"], said["TasksMax"]) == ("1073741824", "150%", "16384")
     assert "Restart" not in said  # after a crash or a power-off it stays down, as it does without systemd
 
 
-def test_what_a_stop_has_cleared_is_not_cleared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Unit:
+    """What a unit executes when it ends, on a host with this directory for containers' runtime files."""
+
+    def __init__(self, run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = run_directory / "web"
+        self.programs = run_directory / "programs"
+        self.programs.mkdir()
+        monkeypatch.setattr(unit_by_hand_module, "RUN_DIRECTORY", str(run_directory))
+        self.host("running")
+
+    def host(self, state: str) -> None:
+        """Have systemctl(1) say this of the host."""
+        program = self.programs / "systemctl"
+        program.write_text(f'#!/bin/sh\ntest "$*" = is-system-running && echo {state}\ntest {state} = running\n')
+        program.chmod(0o755)
+
+    def record(self, **record: str) -> None:
+        """Have the container a record of its start."""
+        self.directory.mkdir(exist_ok=True)
+        (self.directory / "state.json").write_text(format_flat(record))
+
+    def execute(self, value: t.Callable[[str, str], str]) -> tuple[int, str]:
+        """Execute a command; return its status, and the arguments of a launcher that was started, which ends with 3."""
+        words = value("web", "/bin/sh -c 'echo $$0; exit 3' --option")
+        assert words.startswith("-"), "it is no failure of the unit"
+        command = shlex.split(words[1:].replace("$$", "$"))  # as systemd takes it (systemd.service(5))
+        path = f"{self.programs}:{os.environ['PATH']}"
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": path})
+        return done.returncode, done.stdout.strip()
+
+
+LAUNCHER = (3, "--option")
+NONE = (0, "")
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unit:
+    return Unit(tmp_path, monkeypatch)
+
+
+def test_what_a_stop_has_cleared_is_not_cleared_again(unit: Unit) -> None:
     """No launcher begins then. A crash leaves something, which a launcher clears, and its status counts."""
-    monkeypatch.setitem(clearing.__globals__, "RUN_DIRECTORY", str(tmp_path))
-    value = clearing("web", "/bin/sh -c 'echo $$0; exit 3' --clear")
-    assert value.startswith("-"), "it is no failure of the unit"
-    command = shlex.split(value[1:].replace("$$", "$"))  # as systemd takes it (systemd.service(5))
-    cleared = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (cleared.returncode, cleared.stdout) == (0, "")
-    (tmp_path / "web").mkdir()
-    left = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (left.returncode, left.stdout) == (3, "--clear\n")
+    assert unit.execute(clearing) == NONE
+    unit.directory.mkdir()
+    assert unit.execute(clearing) == LAUNCHER
+
+
+@pytest.mark.parametrize("state", ["running", "degraded", "starting", "maintenance", ""])
+def test_a_stop_is_a_launchers(unit: Unit, state: str) -> None:
+    unit.record(stop_signal="SIGRTMIN+4")
+    unit.host(state)
+    assert unit.execute(stopping) == unit.execute(clearing) == LAUNCHER
+
+
+def test_while_the_host_shuts_down_no_launcher_begins(unit: Unit) -> None:
+    """The start of one for each of many containers takes longer than all the rest of a shutdown."""
+    unit.record(name="web", stop_signal="SIGRTMIN+4", system=SYSTEM)
+    unit.host("stopping")
+    assert unit.execute(stopping) == unit.execute(clearing) == NONE
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"stop_signal": "SIGTERM"},
+        {"stop_signal": "SIGRTMIN+5"},
+        {"stop_signal": "SIGTERM", "warnings": '"stop_signal": "SIGRTMIN+4"'},
+        {},
+    ],
+)
+def test_an_init_that_heeds_another_signal_is_a_launchers_also_then(unit: Unit, record: dict[str, str]) -> None:
+    """The unit's signal is that of systemd; a launcher knows what another init heeds."""
+    unit.record(**record)
+    unit.host("stopping")
+    assert unit.execute(stopping) == LAUNCHER
+
+
+def test_what_has_no_record_is_a_launchers_also_then(unit: Unit) -> None:
+    unit.host("stopping")
+    assert unit.execute(stopping) == LAUNCHER
+
+
+def test_the_signal_is_that_of_systemd() -> None:
+    assert signal_number(SYSTEMD_STOP) == UNIT_STOP == signal.SIGRTMIN + 4
+    assert UNIT_STOP in HEEDED  # also by the launcher that has not yet started it
 
 
 @pytest.mark.parametrize("key", SAME)

@@ -9,7 +9,7 @@ import signal
 import typing as t
 
 import pytest
-from ansible_collections.unshare.container.plugins.module_utils.launcher.process import SCOPE_STOP
+from ansible_collections.unshare.container.plugins.module_utils.launcher.stop_signals import SCOPE_STOP
 from ansible_collections.unshare.container.plugins.module_utils.life import foreground
 
 HUP, INT, TERM, KILL = signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGKILL
