@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import types
 import typing as t
@@ -84,6 +85,31 @@ def test_signals_between_any_two_lines_undo_the_start(machine: Machine, signals:
             nothing_in_memory(machine.name)
         except AssertionError as error:
             raise AssertionError(f"at line {line} of {lines}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    ("of_init", "number"),
+    [("SIGTERM", signal.SIGTERM), ("SIGRTMIN+4", signal.SIGRTMIN + 4), ("SIGPWR", signal.SIGPWR)],
+)
+def test_the_signal_of_its_unit_ends_a_start(
+    make_machine: MakeMachine, tmp_path: Path, of_init: str, number: int
+) -> None:
+    """It is that of the init, which is the main process of the unit from then on that it runs."""
+    machine = make_machine(name=PREFIX, init={**INIT, "stop_signal": of_init})
+    manager = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+    command = [str(machine.system / "run-container"), "--service", "--timeout=300"]
+    waits = re.compile(r"-> FLOCK +\w+ +\w+ (\d+) ")
+    with subprocess.Popen(command, env=manager) as start:
+        children = Path(f"/proc/{start.pid}/task/{start.pid}/children")
+        try:
+            with machine.container.lock(5):
+                while not set(waits.findall(Path("/proc/locks").read_text())) & set(children.read_text().split()):
+                    assert start.poll() is None
+                start.send_signal(number)
+            assert start.wait(30) == 128 + number
+        finally:
+            start.kill()
+    nothing_in_memory(machine.name)
 
 
 def test_a_signal_ends_a_start_that_waits_for_its_turn(machine: Machine) -> None:

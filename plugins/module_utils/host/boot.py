@@ -20,6 +20,7 @@ from ..launcher.contract import Specification
 from ..launcher.errors import LauncherError
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, UNIT_DIRECTORY, write_atomically
 from ..launcher.specification import read_spec
+from ..launcher.stop_signals import signal_number
 from ..state.system_content import check_name
 from ..state.target import Layout, TargetError, explain
 from . import held_limits, ports
@@ -333,6 +334,7 @@ class Boot:
         if sources is not None:
             given["mounts"] = tuple(map(quoted, sources))
         if spec is not None:
+            given["stop_signal"] = signal_number(spec.init.stop_signal)
             given["online"] = any(ports.is_of_host(port.address) for port in spec.ports)
         return UnitOptions.read(_text(self.drop_in))._replace(**given)
 

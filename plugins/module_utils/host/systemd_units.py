@@ -15,7 +15,7 @@ from ..launcher import data, times
 from ..launcher.errors import RUNS_ELSEWHERE
 from ..launcher.limits import properties
 from ..launcher.names import is_name
-from ..launcher.stop_signals import SYSTEMD_STOP
+from ..launcher.stop_signals import UNIT_STOP
 from ..state import unit_texts
 from ..state.target import TargetError
 from . import reboots
@@ -33,6 +33,7 @@ STEPS_SINCE = 254
 
 MOUNTS_FOR = "RequiresMountsFor="
 ONLINE = "network-online.target"
+KILL_SIGNAL = "KillSignal="
 WRITTEN = "# Written by the Ansible collection unshare.container."
 RESTARTS = tuple(OPTIONS["restart"]["choices"])
 
@@ -62,7 +63,7 @@ ExecReload=/var/lib/unshare/containers/%%i/current/run-container --refresh --tim
 ExecStop=%(stopping)s
 ExecStopPost=%(clearing)s
 KillMode=mixed
-KillSignal=%(signal)s
+KillSignal=%(signal)d
 Delegate=yes
 
 # The main process is the container's PID 1. A reboot from inside ends it with SIGHUP, and it comes back; a power-off
@@ -92,7 +93,7 @@ def template(version: int) -> str:
         "back_off": back_off,
         "stopping": stopping("%i", _STOP),
         "clearing": clearing("%i", _CLEAR),
-        "signal": SYSTEMD_STOP,
+        "signal": UNIT_STOP,
         "burst": reboots.BURST,
         "interval": reboots.INTERVAL,
     }
@@ -112,6 +113,7 @@ class UnitOptions(NamedTuple):
     :param requires: containers that are started before this one, and without which this one does not run.
     :param mounts: paths of the host that are mounted before, each as `quoted` has it.
     :param online: whether the host has its addresses before.
+    :param stop_signal: the number of the signal that asks its init to stop.
     """
 
     timeout: float = float(OPTIONS["timeout"]["default"])
@@ -120,6 +122,7 @@ class UnitOptions(NamedTuple):
     requires: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     online: bool = False
+    stop_signal: int = UNIT_STOP
 
     @classmethod
     def read(cls, text: str) -> UnitOptions:
@@ -135,6 +138,8 @@ class UnitOptions(NamedTuple):
         for name in requires:
             if name in after:
                 after.remove(name)
+        for signal in _values(text, KILL_SIGNAL):
+            said = said._replace(stop_signal=int(signal) if signal.isdecimal() else said.stop_signal)
         mounts = tuple(_values(text, MOUNTS_FOR))
         online = ONLINE in _values(text, "Wants=")
         return said._replace(after=tuple(after), requires=tuple(requires), mounts=mounts, online=online)
@@ -150,6 +155,7 @@ class UnitOptions(NamedTuple):
         lines += ["", "[Service]", f"Environment=UNSHARE_TIMEOUT={times.as_text(self.timeout)}"]
         whole = times.as_text(self.timeout + MARGIN)
         lines += [f"TimeoutStartSec={whole}s", f"TimeoutStopSec={whole}s", f"Restart={self.restart}"]
+        lines += [f"{KILL_SIGNAL}{self.stop_signal}"] if self.stop_signal != UNIT_STOP else []
         return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ..launcher.limits import properties
 from ..launcher.paths import RUN_DIRECTORY, STATE_DIRECTORY
 from ..launcher.root_options import tree_of
-from ..launcher.stop_signals import SCOPE_STOP, SYSTEMD_STOP
+from ..launcher.stop_signals import SCOPE_STOP, SYSTEMD_STOP, UNIT_STOP
 from ..launcher.targets import NETWORK_FILES, plain_path
 from ..launcher.times import as_text
 from . import reboots
@@ -43,8 +43,9 @@ def units_by_hand(name: str) -> list[str]:
 
 
 _SHUTS_DOWN = 'test "$$(systemctl is-system-running)" = stopping'
-# That a record (`state.json`) has this signal: there, four characters of JSON are between a key and its text.
-_BY_SIGNAL = 'read -r kept <"$$0" && case $$kept in *?stop_signal????%s?*) exit ;; esac' % SYSTEMD_STOP
+# Says whether the record of the start (`state.json`, whose keys are in order) is that of a systemd which became ready:
+# before that, an init may not heed its signal yet.
+_BY_SIGNAL = 'read -r kept <"$$0" && case $$kept in *?boot_seconds?:?[0-9]*?stop_signal?:??%s?*) exit ;; esac'
 
 
 def stopping(name: str, command: str) -> str:
@@ -52,23 +53,31 @@ def stopping(name: str, command: str) -> str:
 
     When the host shuts down, all containers stop at once, and the start of a launcher for each would take longer than
     all the rest. Then nothing is done here for one whose init is systemd: the unit's KillSignal= asks it to power off.
+    A host that has not finished its boot does not say that it shuts down (systemctl(1)).
     """
-    script = '%s && %s; exec "$$@"' % (_SHUTS_DOWN, _BY_SIGNAL)
+    script = '%s && %s; exec "$$@"' % (_SHUTS_DOWN, _BY_SIGNAL % SYSTEMD_STOP)
     return "-/bin/sh -c '%s' %s/%s/state.json %s" % (script, RUN_DIRECTORY, name, command)
 
 
 def clearing(name: str, command: str) -> str:
     """Return the value of ExecStopPost= for a command that clears what a container has left, if it has left anything.
 
-    A stop clears by itself. A shell finds that out in a tenth of the time in which the launcher begins. What is left
-    when the host shuts down goes with it; after a `soft-reboot`, the next start clears.
+    A stop clears by itself. A shell finds that out in a tenth of the time in which the launcher begins. What is left of
+    a container that has powered off goes with the host when that shuts down; after a `soft-reboot`, the next start,
+    stop or removal clears.
     """
-    script = 'test ! -e "$$0" || %s || exec "$$@"' % _SHUTS_DOWN
+    script = 'test ! -e "$$0" || { test "$$SERVICE_RESULT" = success && %s; } || exec "$$@"' % _SHUTS_DOWN
     return "-/bin/sh -c '%s' %s/%s %s" % (script, RUN_DIRECTORY, name, command)
 
 
 def service_words(
-    name: str, system: str, options: list[str], timeout: float, bounds: dict[str, Any], mounts: list[str]
+    name: str,
+    system: str,
+    options: list[str],
+    timeout: float,
+    bounds: dict[str, Any],
+    mounts: list[str],
+    stop_signal: int = UNIT_STOP,
 ) -> list[str]:
     """Return the command that starts a container in its transient unit, and waits until it is ready.
 
@@ -78,6 +87,7 @@ def service_words(
         timeout: seconds for becoming ready, and for stopping.
         bounds: the limits that are kept for the container.
         mounts: the paths of the host that must stay mounted until it has stopped.
+        stop_signal: the signal that asks its init to stop.
     """
     program = system + "/run-container"
     limit = "--timeout=" + as_text(timeout)
@@ -86,7 +96,7 @@ def service_words(
         "StartLimitBurst=%d" % reboots.BURST,
         "NotifyAccess=main",
         "KillMode=mixed",
-        "KillSignal=" + SYSTEMD_STOP,
+        "KillSignal=%d" % stop_signal,
         "ExecStop=" + stopping(name, "%s --stop %s" % (program, limit)),
         "ExecStopPost=" + clearing(name, "%s --clear %s" % (program, limit)),
         "TimeoutStartSec=" + as_text(timeout + MARGIN),

@@ -20,6 +20,7 @@ from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
 from ..launcher.process import unified_group
 from ..launcher.specification import read_spec
+from ..launcher.stop_signals import signal_number
 from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
@@ -131,9 +132,11 @@ def _start_in_unit(
     unit = unit_by_hand(container.name)
     if os.path.exists(os.path.join(TRANSIENT_UNITS, unit)):
         _stop(unit)  # what is not gone yet, or waits to start again
-    mounts = paths_of_host(read_spec(system), extra_file_systems)
+    spec = read_spec(system)
+    mounts = paths_of_host(spec, extra_file_systems)
     bounds = limits.read(container.directory)
-    command = service_words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts)
+    signal = signal_number(spec.init.stop_signal)
+    command = service_words(container.name, system, ["--by-hand=" + said, *options], timeout, bounds, mounts, signal)
     try:
         done = run_silently(command, timeout + PATIENCE)
         failed, complaint = done.returncode != 0, done.stderr.decode("utf-8", "replace").strip()

@@ -14,9 +14,9 @@ from ..launcher.errors import LauncherError
 from ..launcher.names import container_of
 from ..launcher.paths import RUNTIME_UNIT_DIRECTORY, refusal_of_root, write_atomically
 from ..launcher.printable import print_error, print_warning
-from ..launcher.process import heed_children
+from ..launcher.process import KILL, heed_children
 from ..launcher.specification import read_spec
-from ..launcher.stop_signals import HEEDED, SCOPE_STOP, UNIT_STOP
+from ..launcher.stop_signals import HEEDED, SCOPE_STOP, UNIT_STOP, signal_number
 from ..launcher.targets import is_below, plain_path, refusal_of_place
 from ..state.record import Status
 from .container import Container, start_and_leave
@@ -157,7 +157,9 @@ def _run(directory: str, arguments: Arguments) -> int:
     extra += [mapping_record(text, False, spec) for text in arguments.values.get("expose", [])]
     timeout = times.seconds(arguments.last("timeout", "30"), "--timeout")
     heed_children()
-    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, UNIT_STOP):
+    # A unit has the signal of the init, which its main process gets, also while that is this process.
+    of_unit = {UNIT_STOP, signal_number(spec.init.stop_signal)} - {KILL}
+    for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, *of_unit):
         _signal.signal(number, _interrupt)
 
     def explain(status: Status) -> None:
@@ -227,7 +229,7 @@ def _interrupt(number: int, _frame: object) -> NoReturn:
 
     Further signals ask for nothing new, and keep it from nothing.
     """
-    for each in HEEDED:
+    for each in (*HEEDED, number):
         _signal.signal(each, lambda *_arguments: None)
     raise SystemExit(128 + number)
 

@@ -15,7 +15,7 @@ import select
 
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, Held, LauncherError, NotReady
 from ..launcher.printable import print_error
-from ..launcher.process import milliseconds
+from ..launcher.process import Uninterrupted, milliseconds
 from ..launcher.stop_signals import HEEDED
 from . import by_hand, machined
 from .container import Container
@@ -57,25 +57,29 @@ def start_in_unit(
     container.cgroup.move_below_unit()
     former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
     child = os.fork()
+    ended: int | None = None
     try:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
         if child == 0:
             os._exit(_start(container, system, timeout, explain, extra_file_systems, said))
-        ended = os.waitpid(child, 0)[1]
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        with Uninterrupted():
+            ended = os.waitpid(child, 0)[1]
+        status = container.status()
+        if ended != 0 or status.state != "running":
+            return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
+        notify(address, "MAINPID=%d\nREADY=1\nSTATUS=Runs %s" % (status.pid or 0, system))
+        return 0
     except SystemExit as stop:  # a signal came
         if child == 0:
             os._exit(int(stop.code or 0))
-        # Who starts it undoes that, before the unit goes on to what follows a stop.
-        os.kill(child, _signal.SIGTERM)
-        os.waitpid(child, 0)
+        if ended is None:
+            # Who starts it undoes that, before the unit goes on to what follows a stop.
+            os.kill(child, _signal.SIGTERM)
+            os.waitpid(child, 0)
         with container.lock(timeout):
             container.stop(timeout)
         raise
-    status = container.status()
-    if ended != 0 or status.state != "running":
-        return os.WEXITSTATUS(ended) or 128 + os.WTERMSIG(ended)
-    notify(address, "MAINPID=%d\nREADY=1\nSTATUS=Runs %s" % (status.pid or 0, system))
-    return 0
 
 
 def _start(

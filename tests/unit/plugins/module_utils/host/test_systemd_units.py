@@ -38,7 +38,7 @@ ExecReload={PROGRAM} --refresh --timeout=${{UNSHARE_TIMEOUT}}
 ExecStop={stopping("%i", PROGRAM + " --stop --timeout=${UNSHARE_TIMEOUT}")}
 ExecStopPost={clearing("%i", PROGRAM + " --clear --timeout=${UNSHARE_TIMEOUT}")}
 KillMode=mixed
-KillSignal=SIGRTMIN+4
+KillSignal=38
 Delegate=yes
 Restart=on-failure
 RestartForceExitStatus=SIGHUP
@@ -65,6 +65,14 @@ def test_a_drop_in_that_says_nothing_else() -> None:
         "# Written by the Ansible collection unshare.container.\n[Unit]\n\n[Service]\n"
         "Environment=UNSHARE_TIMEOUT=30\nTimeoutStartSec=45s\nTimeoutStopSec=45s\nRestart=on-failure\n"
     )
+
+
+@pytest.mark.parametrize("number", [15, 30, 38])
+def test_the_signal_of_another_init_is_in_its_drop_in(number: int) -> None:
+    options = UnitOptions(stop_signal=number)
+    assert ("KillSignal=" in options.text()) == (number != 38)
+    assert UnitOptions.read(options.text()) == options
+    assert UnitOptions.read(options.text().replace(str(number), "SIGTERM")).stop_signal == 38
 
 
 def test_a_drop_in_to_the_letter() -> None:

@@ -79,12 +79,17 @@ def test_it_is_what_a_person_would_type() -> None:
 
 
 class Unit:
-    """What a unit executes when it ends, on a host with this directory for containers' runtime files."""
+    """What a unit executes when it ends, on a host with this directory for containers' runtime files.
+
+    Attributes:
+        result: how systemd says that it has ended (`SERVICE_RESULT` in systemd.exec(5)).
+    """
 
     def __init__(self, run_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = run_directory / "web"
         self.programs = run_directory / "programs"
         self.programs.mkdir()
+        self.result = "success"
         monkeypatch.setattr(unit_by_hand_module, "RUN_DIRECTORY", str(run_directory))
         self.host("running")
 
@@ -94,8 +99,8 @@ class Unit:
         program.write_text(f'#!/bin/sh\ntest "$*" = is-system-running && echo {state}\ntest {state} = running\n')
         program.chmod(0o755)
 
-    def record(self, **record: str) -> None:
-        """Have the container a record of its start."""
+    def record(self, **record: t.Any) -> None:
+        """Give the container a record of its start."""
         self.directory.mkdir(exist_ok=True)
         (self.directory / "state.json").write_text(format_flat(record))
 
@@ -104,11 +109,12 @@ class Unit:
         words = value("web", "/bin/sh -c 'echo $$0; exit 3' --option")
         assert words.startswith("-"), "it is no failure of the unit"
         command = shlex.split(words[1:].replace("$$", "$"))  # as systemd takes it (systemd.service(5))
-        path = f"{self.programs}:{os.environ['PATH']}"
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": path})
+        environment = {"PATH": f"{self.programs}:{os.environ['PATH']}", "SERVICE_RESULT": self.result}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         return done.returncode, done.stdout.strip()
 
 
+OF_SYSTEMD = {"boot_seconds": 1.25, "pid": 7, "stop_signal": "SIGRTMIN+4", "system": SYSTEM}
 LAUNCHER = (3, "--option")
 NONE = (0, "")
 
@@ -127,29 +133,43 @@ def test_what_a_stop_has_cleared_is_not_cleared_again(unit: Unit) -> None:
 
 @pytest.mark.parametrize("state", ["running", "degraded", "starting", "maintenance", ""])
 def test_a_stop_is_a_launchers(unit: Unit, state: str) -> None:
-    unit.record(stop_signal="SIGRTMIN+4")
+    unit.record(**OF_SYSTEMD)
     unit.host(state)
     assert unit.execute(stopping) == unit.execute(clearing) == LAUNCHER
 
 
 def test_while_the_host_shuts_down_no_launcher_begins(unit: Unit) -> None:
     """The start of one for each of many containers takes longer than all the rest of a shutdown."""
-    unit.record(name="web", stop_signal="SIGRTMIN+4", system=SYSTEM)
+    unit.record(**OF_SYSTEMD)
     unit.host("stopping")
     assert unit.execute(stopping) == unit.execute(clearing) == NONE
+
+
+@pytest.mark.parametrize("result", ["timeout", "signal", "exit-code", "oom-kill"])
+def test_what_does_not_end_well_is_cleared_also_then(unit: Unit, result: str) -> None:
+    """What does not let a process end, such as a file system that answers nobody, holds up the shutdown."""
+    unit.record(**OF_SYSTEMD)
+    unit.host("stopping")
+    unit.result = result
+    assert unit.execute(clearing) == LAUNCHER
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        {"stop_signal": "SIGTERM"},
-        {"stop_signal": "SIGRTMIN+5"},
-        {"stop_signal": "SIGTERM", "warnings": '"stop_signal": "SIGRTMIN+4"'},
+        {"boot_seconds": 0.3, "stop_signal": "SIGTERM"},
+        {"boot_seconds": 0.3, "stop_signal": "SIGRTMIN+5"},
+        {"boot_seconds": 0.3, "stop_signal": "SIGTERM", "warnings": '"stop_signal": "SIGRTMIN+4"'},
+        {"boot_seconds": None, "stop_signal": "SIGRTMIN+4"},
+        {"boot_seconds": None, "pid": 7, "stop_signal": "SIGRTMIN+4"},
+        {"boot_seconds": 0.3},
         {},
     ],
 )
-def test_an_init_that_heeds_another_signal_is_a_launchers_also_then(unit: Unit, record: dict[str, str]) -> None:
-    """The unit's signal is that of systemd; a launcher knows what another init heeds."""
+def test_another_init_or_one_that_may_not_heed_it_yet_is_a_launchers_also_then(
+    unit: Unit, record: dict[str, t.Any]
+) -> None:
+    """A launcher knows what an init heeds, and waits until it does."""
     unit.record(**record)
     unit.host("stopping")
     assert unit.execute(stopping) == LAUNCHER

@@ -124,7 +124,7 @@ def test_a_child_that_was_given_is_reaped_also_with_the_number_of_one_before(
 
 def test_children_that_have_not_ended_are_not_asked_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel names those that were given and have ended, among thousands that have not."""
-    given = [child(pauses=False) for _number in range(3)]
+    given, live = [child(pauses=False) for _number in range(3)], child(pauses=True)
     asked: list[int] = []
 
     def ask(kind: int, pid: int, options: int) -> os.waitid_result | None:
@@ -139,10 +139,23 @@ def test_children_that_have_not_ended_are_not_asked_for_each(monkeypatch: pytest
         waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     monkeypatch.setattr(os, "waitid", ask)
     process.reap_left()
-    assert asked == [os.P_ALL] * 4
+    os.kill(live, signal.SIGKILL)
+    os.waitpid(live, 0)
+    assert set(asked) == {os.P_ALL}
     for pid in given:
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
+
+
+def test_children_that_are_made_as_fast_as_they_are_reaped_keep_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile process inside can give children without end; a stop looks at its time limit in between."""
+    reaped: list[int] = []
+    monkeypatch.setattr(process, "_ended", lambda _kind, pid=7: pid)
+    monkeypatch.setattr(process, "_is_given", lambda _pid: True)
+    monkeypatch.setattr(process, "reap", reaped.append)
+    monkeypatch.setattr(process, "read_text", lambda _path: "")
+    process._reap_given()
+    assert len(reaped) == process.AT_ONCE
 
 
 def test_behind_a_child_of_its_own_that_has_ended_a_given_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,6 +183,33 @@ def test_a_start_that_is_stopped_undoes_itself(
     assert heard(manager) == []
 
 
+def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
+    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has started it has ended by then, so that its number may be another process's."""
+    container = Container(tmp_path)
+    here, status_of = os.getpid(), container.status
+
+    def interrupt(number: int, _frame: object) -> t.NoReturn:
+        raise SystemExit(128 + number)
+
+    def status() -> t.Any:
+        if os.getpid() == here:
+            assert (tmp_path / "started").exists()
+            os.kill(here, signal.SIGTERM)
+        return status_of()
+
+    monkeypatch.setattr(container, "status", status)
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(SystemExit, match="^143$"):
+            start(container, said)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert not (tmp_path / "started").exists()
+    assert heard(manager) == []
+
+
 def test_only_systemd_starts_it_so(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     with pytest.raises(LauncherError, match="use --detach"):

@@ -143,6 +143,21 @@ def test_ids_outside_of_all_ranges_take_none(host: HostIds, first: int, count: i
         assert base_of("web") == FIRST
 
 
+def test_many_ranges_are_looked_at_once() -> None:
+    """So that a start takes no longer where few are left."""
+
+    class Ranges(list[tuple[int, int, str]]):
+        looks = 0
+
+        def __iter__(self) -> t.Iterator[tuple[int, int, str]]:
+            self.looks += 1
+            return super().__iter__()
+
+    taken = Ranges((base, COUNT, "container other") for base in range(FIRST, LAST, COUNT))
+    assert id_ranges._free("web", taken) == LAST
+    assert taken.looks == 1
+
+
 def test_the_hosts_own_ids(host: HostIds) -> None:
     config: dict[str, object] = {"uid_base": FIRST}
     found = id_ranges.identity_for("web", "identity", config)
