@@ -28,6 +28,7 @@ from ansible_collections.unshare.container.plugins.module_utils.host.container_o
 )
 from ansible_collections.unshare.container.plugins.module_utils.host.systemd_units import UnitOptions
 from ansible_collections.unshare.container.plugins.module_utils.host.time_limits import TimeLimit
+from ansible_collections.unshare.container.plugins.module_utils.launcher.stop_signals import UNIT_STOP
 from ansible_collections.unshare.container.plugins.modules import system_container
 from ansible_collections.unshare.container.plugins.plugin_utils.container_record import (
     DERIVED,
@@ -184,7 +185,7 @@ def test_the_module_leaves_out_the_defaults_of_what_the_host_holds() -> None:
         assert TASK_OPTIONS[name] == rest
         assert isinstance(TASK_OPTIONS[name], TimeLimit) == isinstance(option, TimeLimit)
     unit = {name: list(value) if isinstance(value, tuple) else value for name, value in UnitOptions()._asdict().items()}
-    assert (unit.pop("mounts"), unit.pop("online")) == ([], False)  # of the system
+    assert [unit.pop(key) for key in ("mounts", "online", "stop_signal")] == [[], False, UNIT_STOP]  # of the system
     assert unit == {name: OPTIONS[name]["default"] for name in unit}
 
 
