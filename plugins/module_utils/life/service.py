@@ -77,8 +77,9 @@ def start_in_unit(
             # Who starts it undoes that, before the unit goes on to what follows a stop.
             os.kill(child, _signal.SIGTERM)
             os.waitpid(child, 0)
-        with container.lock(timeout):
-            container.stop(timeout)
+        if not ended:
+            with container.lock(timeout):
+                container.stop(timeout)
         raise
 
 

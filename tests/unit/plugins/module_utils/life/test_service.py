@@ -183,30 +183,33 @@ def test_a_start_that_is_stopped_undoes_itself(
     assert heard(manager) == []
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
 def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
-    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
 ) -> None:
-    """Who has started it has ended by then, so that its number may be another process's."""
-    container = Container(tmp_path)
+    """Who has started it has ended by then, so its number may be another process's. What runs elsewhere goes on."""
+    container = Container(tmp_path, AlreadyRunning("it does") if elsewhere else None)
     here, status_of = os.getpid(), container.status
+    stopped: list[float] = []
 
     def interrupt(number: int, _frame: object) -> t.NoReturn:
         raise SystemExit(128 + number)
 
     def status() -> t.Any:
         if os.getpid() == here:
-            assert (tmp_path / "started").exists()
             os.kill(here, signal.SIGTERM)
         return status_of()
 
     monkeypatch.setattr(container, "status", status)
+    monkeypatch.setattr(container, "stop", stopped.append)
     former = signal.signal(signal.SIGTERM, interrupt)
     try:
         with pytest.raises(SystemExit, match="^143$"):
             start(container, said)
     finally:
         signal.signal(signal.SIGTERM, former)
-    assert not (tmp_path / "started").exists()
+    assert (tmp_path / "started").exists() != elsewhere
+    assert stopped == ([] if elsewhere else [5])
     assert heard(manager) == []
 
 
