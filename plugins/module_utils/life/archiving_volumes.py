@@ -40,7 +40,7 @@ from .starting import starter
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OF_BASE = ".base"
-"""What the base is unpacked into, beside the volumes that are made of it; no volume has such a name."""
+"""The directory that the base is unpacked into, beside the volumes that are made of it; no volume has such a name."""
 
 UNFINISHED_RESTORE = (
     "container %r: a restore of the snapshot %s was interrupted, and would take the place of these volumes at the next "

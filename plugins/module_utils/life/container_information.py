@@ -30,7 +30,7 @@ MOUNTS_SIZE, MOUNTS_LIMIT = 4 << 20, 4096
 """Bytes that are read of a list of mounts, and how many are returned: root inside can make any number."""
 
 SHOWN = ("name", "kind", "parent", "host_name", "mac", "addresses", "gateways")
-"""What is told of each interface."""
+"""The fields of each interface that a report has."""
 
 
 class InspectedContainer(Protocol):

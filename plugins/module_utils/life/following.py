@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What follows the host's network in all running containers: names, name servers, the rules for them (N7, N8)."""
+"""The updates of running containers when the host's network changes: names, name servers, rules (N7, N8)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the host keeps of a container's network beside its systems: the ports that it publishes, and name servers.
+"""The part of a container's network that the host keeps beside its systems: published ports, and name servers.
 
 A change of these is no reason to restart. The container has no part in that: it is the host that forwards, and that
 writes the list of servers.

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How much each of a container's volumes may hold, which the host keeps beside the container's systems (V3).
+"""The sizes of a container's volumes, which the host keeps beside the container's systems (V3).
 
 A change of that is no reason to restart: it is the host's file system that counts. A volume that was made without a
 size gets its first one at a start, for nothing may be written there meanwhile.

@@ -79,6 +79,20 @@ def start(container: Container, said: Path | str) -> int:
     return service.start_in_unit(t.cast("t.Any", container), "/system", 5, lambda _status: None, ["a mount"], str(said))  # type: ignore[list-item]
 
 
+def start_interrupted(container: Container, said: Path) -> None:
+    """Start it in a process that a SIGTERM ends as it ends the launcher, and which gets one meanwhile."""
+
+    def interrupt(number: int, _frame: object) -> t.NoReturn:
+        raise SystemExit(128 + number)
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(SystemExit, match="^143$"):
+            start(container, said)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def heard(manager: socket.socket) -> list[str]:
     found = []
     with contextlib.suppress(BlockingIOError):
@@ -154,9 +168,6 @@ def test_a_start_that_is_stopped_undoes_itself(
     container = Container(tmp_path)
     start_it = container.start
 
-    def interrupt(number: int, _frame: object) -> t.NoReturn:
-        raise SystemExit(128 + number)
-
     def start_slowly(*arguments: t.Any, **options: t.Any) -> t.Any:
         read, write = os.pipe()
         os.set_blocking(write, False)
@@ -172,12 +183,7 @@ def test_a_start_that_is_stopped_undoes_itself(
             raise
 
     monkeypatch.setattr(container, "start", start_slowly)
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        with pytest.raises(SystemExit, match="^143$"):
-            start(container, said)
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    start_interrupted(container, said)
     assert (tmp_path / "undone").exists()
     assert not (tmp_path / "started").exists()
     assert heard(manager) == []
@@ -192,9 +198,6 @@ def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
     here, status_of = os.getpid(), container.status
     stopped: list[float] = []
 
-    def interrupt(number: int, _frame: object) -> t.NoReturn:
-        raise SystemExit(128 + number)
-
     def status() -> t.Any:
         if os.getpid() == here:
             os.kill(here, signal.SIGTERM)
@@ -202,12 +205,7 @@ def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
 
     monkeypatch.setattr(container, "status", status)
     monkeypatch.setattr(container, "stop", stopped.append)
-    former = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        with pytest.raises(SystemExit, match="^143$"):
-            start(container, said)
-    finally:
-        signal.signal(signal.SIGTERM, former)
+    start_interrupted(container, said)
     assert (tmp_path / "started").exists() != elsewhere
     assert stopped == ([] if elsewhere else [5])
     assert heard(manager) == []
