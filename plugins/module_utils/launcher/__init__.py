@@ -9,7 +9,7 @@ its modules:
     specification   what is to be started, read from `spec.json`; `contract` has the records in it, which the controller
                  makes, of `kinds`; `store` of the software, `needs` of what no start asks for, `network_records` of a
                  network of its own, with `addresses`; `network_options` of what may change of that
-                 without a restart; `stop_signals` is one of the kinds
+                 without a restart; `stop_signals` is one of the kinds, and says what a launcher heeds
     identity     the ids that a container has on the host
     cgroup       the delegated control group it lives in; `limits` says how much of the host that may take
     plan         all that is known before the first process is made
