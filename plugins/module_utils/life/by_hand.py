@@ -11,6 +11,7 @@ One in the foreground is a scope, around this very process, which stays its call
 
 from __future__ import annotations
 
+import _signal
 import itertools
 import os
 
@@ -20,7 +21,7 @@ from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
 from ..launcher.process import unified_group
 from ..launcher.specification import read_spec
-from ..launcher.stop_signals import signal_number
+from ..launcher.stop_signals import HEEDED, signal_number
 from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
@@ -161,6 +162,8 @@ def _start_in_unit(
 def run_silently(command: list[str], seconds: float) -> subprocess.CompletedProcess[bytes]:
     """Run a command without input, and return how it has ended, with what it has said on standard error.
 
+    A signal whose handler raises has it killed, also one that comes while it begins.
+
     Raises:
         OSError: it cannot be executed.
         subprocess.TimeoutExpired: it took longer than so many seconds, and was killed.
@@ -168,7 +171,22 @@ def run_silently(command: list[str], seconds: float) -> subprocess.CompletedProc
     import subprocess
 
     null = subprocess.DEVNULL
-    return subprocess.run(command, stdin=null, stdout=null, stderr=subprocess.PIPE, timeout=seconds, check=False)
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
+
+    def heed() -> None:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
+
+    try:
+        with subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE, preexec_fn=heed) as program:
+            try:
+                heed()
+                complaint = program.communicate(timeout=seconds)[1]
+            except BaseException:
+                program.kill()
+                raise
+    finally:
+        heed()
+    return subprocess.CompletedProcess(command, program.returncode, stderr=complaint)
 
 
 def _stop(unit: str) -> None:

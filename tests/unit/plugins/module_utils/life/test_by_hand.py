@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import types
 import typing as t
 from pathlib import Path
@@ -219,6 +220,25 @@ def test_a_signal_stops_the_unit(host: Host) -> None:
     finally:
         signal.signal(signal.SIGTERM, former)
     assert host.log("systemctl")[-1].endswith("systemctl stop unshare-by-hand-web.service")
+
+
+def test_a_signal_while_a_program_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What systemd-run has not asked for yet, it must not ask for later."""
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: t.Any, **options: t.Any) -> None:
+            super().__init__(*arguments, **options)
+            begun[self.pid] = Path(f"/proc/{self.pid}/status").read_text()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    begun: dict[int, str] = {}
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        by_hand.run_silently(["sleep", "60"], 30)
+    ((pid, status),) = begun.items()
+    assert not Path(f"/proc/{pid}").exists()
+    assert "\nSigBlk:\t0000000000000000\n" in status, "it would heed no signal itself"
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_what_is_about_to_end_or_to_start_again_is_stopped_first(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
