@@ -55,6 +55,7 @@ def start_in_unit(
     if said:
         by_hand.tell_caller(said, by_hand.BEGUN)
     container.cgroup.move_below_unit()
+    runs_outside = container.status().state == "running"  # then the start is refused, and a stop is not for that one
     former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
     child = os.fork()
     ended: int | None = None
@@ -73,11 +74,12 @@ def start_in_unit(
     except SystemExit as stop:  # a signal came
         if child == 0:
             os._exit(int(stop.code or 0))
+        started = ended == 0
         if ended is None:
             # Who starts it undoes that, before the unit goes on to what follows a stop.
             os.kill(child, _signal.SIGTERM)
-            os.waitpid(child, 0)
-        if not ended:
+            started = os.waitpid(child, 0)[1] == 0 or not runs_outside
+        if started:
             with container.lock(timeout):
                 container.stop(timeout)
         raise

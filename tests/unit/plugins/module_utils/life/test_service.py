@@ -199,8 +199,9 @@ def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
     stopped: list[float] = []
 
     def status() -> t.Any:
-        if os.getpid() == here:
+        if os.getpid() == here and os.path.exists(tmp_path / "tried"):
             os.kill(here, signal.SIGTERM)
+        (tmp_path / "tried").touch()
         return status_of()
 
     monkeypatch.setattr(container, "status", status)
@@ -209,6 +210,31 @@ def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
     assert (tmp_path / "started").exists() != elsewhere
     assert stopped == ([] if elsewhere else [5])
     assert heard(manager) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_one_that_runs_outside_goes_on_when_its_refused_start_is_stopped(
+    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Unless that has ended meanwhile, and the start was not refused."""
+    container = Container(tmp_path, state=RUNS)
+    here, stopped = os.getpid(), []
+
+    @contextlib.contextmanager
+    def lock(timeout: float) -> t.Iterator[None]:
+        if os.getpid() != here:
+            container.state = STOPPED if ends else RUNS
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            os.kill(here, signal.SIGTERM)
+            signal.sigwait([signal.SIGTERM])
+            if not ends:
+                raise SystemExit(143)
+        yield
+
+    monkeypatch.setattr(container, "lock", lock)
+    monkeypatch.setattr(container, "stop", stopped.append)
+    start_interrupted(container, said)
+    assert stopped == ([5] if ends else [])
 
 
 def test_only_systemd_starts_it_so(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
