@@ -218,7 +218,8 @@ def test_one_that_runs_outside_goes_on_when_its_refused_start_is_stopped(
 ) -> None:
     """Unless that has ended meanwhile, and the start was not refused."""
     container = Container(tmp_path, state=RUNS)
-    here, stopped = os.getpid(), []
+    here = os.getpid()
+    stopped: list[float] = []
 
     @contextlib.contextmanager
     def lock(timeout: float) -> t.Iterator[None]:
