@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..launcher.contract import Specification
+_asked = 0  # the signal that has asked this process to end
+
 RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "refresh", "refresh-all", "help")
 
 RUN_USAGE = """\
@@ -227,15 +229,20 @@ def _shares(arguments: Arguments) -> list[str]:
 def _interrupt(number: int, _frame: object) -> NoReturn:
     """Raise an exception that ends this process, so that an unfinished start undoes itself.
 
-    Further signals ask for nothing new, and keep it from nothing.
+    Python drops one that is raised in a callback, and imports have such: `_explain` raises it again. Further signals
+    ask for nothing new, and keep it from nothing.
     """
+    global _asked
+    _asked = number
     for each in (*HEEDED, number):
         _signal.signal(each, lambda *_arguments: None)
     raise SystemExit(128 + number)
 
 
 def _explain(status: Status, directory: str, arguments: Arguments) -> None:
-    """Print the PID on the host, and how to get a shell (S9)."""
+    """Print the PID on the host, and how to get a shell (S9). Raise `SystemExit` for one whose end was asked for."""
+    if _asked:
+        raise SystemExit(128 + _asked)
     pid_file = arguments.last("pid-file", "")
     if pid_file:
         write_atomically(os.path.abspath(pid_file), "%d\n" % (status.pid or 0), 0o644)

@@ -28,6 +28,7 @@ STUBS = {"run-container": "run_container_main", "enter-container": "enter_contai
 
 STUB = """#!{python} -IS
 # {script} of the system in this directory; the library beside it does the work.
+import _signal
 import gc
 import os
 import sys
@@ -36,8 +37,11 @@ gc.disable()  # all that is imported stays: to look through it for garbage takes
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
+# Python drops the exception of a signal that comes in a callback of an import.
+former = _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGINT])
 from library.life.main import {function}
 
+_signal.pthread_sigmask(_signal.SIG_SETMASK, former)
 gc.freeze()
 gc.enable()
 status = {function}()

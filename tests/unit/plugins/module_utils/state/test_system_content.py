@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import string
 import subprocess
 import sys
@@ -262,6 +263,23 @@ def test_a_script_ends_with_its_status_and_all_that_it_has_said(tmp_path: Path, 
     if not closed:
         assert (os.read(read, 100), done.stderr) == (b"said\n", "it\n")
         os.close(read)
+
+
+def test_a_signal_in_a_callback_of_an_import_ends_a_script(tmp_path: Path) -> None:
+    """Python drops what its handler raises there, and an import has callbacks: one for each module's lock."""
+    main = tmp_path / "library/life/main.py"
+    main.parent.mkdir(parents=True)
+    main.write_text(
+        "import os, signal, weakref\n"
+        "class Lock: pass\n"
+        "weakref.finalize(Lock(), lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "def run_container_main():\n    return 7\n"
+    )
+    script = tmp_path / "run-container"
+    script.write_text(system_content.scripts(sys.executable)["run-container"])
+    done = subprocess.run([sys.executable, "-IS", script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert "ignored" not in done.stderr
 
 
 def test_one_json_text_whatever_the_order() -> None:
