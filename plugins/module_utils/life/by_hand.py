@@ -21,7 +21,7 @@ from ..launcher.errors import AlreadyRunning, LauncherError
 from ..launcher.paths import RUN_DIRECTORY, RUNTIME_UNIT_DIRECTORY, read_text, remove_file
 from ..launcher.process import unified_group
 from ..launcher.specification import read_spec
-from ..launcher.stop_signals import HEEDED, signal_number
+from ..launcher.stop_signals import signal_number
 from .container import explain_or_stop, start_and_leave
 
 TYPE_CHECKING = False
@@ -171,18 +171,28 @@ def run_silently(command: list[str], seconds: float) -> subprocess.CompletedProc
     import subprocess
 
     null = subprocess.DEVNULL
-    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, [])
 
     def heed() -> None:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, former)
 
+    def heed_in_child() -> None:
+        for number in _signal.valid_signals():
+            if callable(_signal.getsignal(number)):
+                _signal.signal(number, _signal.SIG_DFL)  # as after exec
+        heed()
+
     try:
-        with subprocess.Popen(command, stdin=null, stdout=null, stderr=subprocess.PIPE, preexec_fn=heed) as program:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        with subprocess.Popen(
+            command, stdin=null, stdout=null, stderr=subprocess.PIPE, preexec_fn=heed_in_child
+        ) as program:
             try:
                 heed()
                 complaint = program.communicate(timeout=seconds)[1]
             except BaseException:
                 program.kill()
+                program.wait()
                 raise
     finally:
         heed()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..launcher.contract import Specification
+
 _asked = 0  # the signal that has asked this process to end
 
 RUN_FLAGS = ("detach", "service", "again", "stop", "clear", "refresh", "refresh-all", "help")
@@ -229,8 +230,8 @@ def _shares(arguments: Arguments) -> list[str]:
 def _interrupt(number: int, _frame: object) -> NoReturn:
     """Raise an exception that ends this process, so that an unfinished start undoes itself.
 
-    Python drops one that is raised in a callback, and imports have such: `_explain` raises it again. Further signals
-    ask for nothing new, and keep it from nothing.
+    Python drops one that is raised in a callback, and imports have such: at the end of a start, `_explain` raises it
+    again. Further signals ask for nothing new, and keep it from nothing.
     """
     global _asked
     _asked = number

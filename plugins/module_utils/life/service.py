@@ -16,9 +16,8 @@ import select
 from ..launcher.errors import RUNS_ELSEWHERE, AlreadyRunning, Held, LauncherError, NotReady
 from ..launcher.printable import print_error
 from ..launcher.process import Uninterrupted, milliseconds
-from ..launcher.stop_signals import HEEDED
 from . import by_hand, machined
-from .container import Container
+from .container import Container, explain_or_stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +54,8 @@ def start_in_unit(
     if said:
         by_hand.tell_caller(said, by_hand.BEGUN)
     container.cgroup.move_below_unit()
-    runs_outside = container.status().state == "running"  # then the start is refused, and a stop is not for that one
-    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, HEEDED)
+    # Besides those of HEEDED, the init's own signal asks the launcher to end, too.
+    former = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     child = os.fork()
     ended: int | None = None
     try:
@@ -74,12 +73,12 @@ def start_in_unit(
     except SystemExit as stop:  # a signal came
         if child == 0:
             os._exit(int(stop.code or 0))
-        started = ended == 0
         if ended is None:
-            # Who starts it undoes that, before the unit goes on to what follows a stop.
+            # Who starts it undoes that, before the unit goes on to what follows a stop. Or it was refused, and what
+            # runs is not this unit's.
             os.kill(child, _signal.SIGTERM)
-            started = os.waitpid(child, 0)[1] == 0 or not runs_outside
-        if started:
+            ended = os.waitpid(child, 0)[1]
+        if ended == 0:
             with container.lock(timeout):
                 container.stop(timeout)
         raise
@@ -107,7 +106,7 @@ def _start(
                     raise
                 _say(error, said)
                 status = container.status()
-            explain(machined.registered(container, status))
+            explain_or_stop(container, status, timeout, lambda found: explain(machined.registered(container, found)))
         return 0
     except (LauncherError, OSError) as error:
         _say(error, said)

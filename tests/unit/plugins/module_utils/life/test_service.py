@@ -199,9 +199,8 @@ def test_one_that_is_stopped_in_the_moment_of_its_start_does_not_run(
     stopped: list[float] = []
 
     def status() -> t.Any:
-        if os.getpid() == here and os.path.exists(tmp_path / "tried"):
+        if os.getpid() == here:
             os.kill(here, signal.SIGTERM)
-        (tmp_path / "tried").touch()
         return status_of()
 
     monkeypatch.setattr(container, "status", status)
@@ -236,6 +235,25 @@ def test_one_that_runs_outside_goes_on_when_its_refused_start_is_stopped(
     monkeypatch.setattr(container, "stop", stopped.append)
     start_interrupted(container, said)
     assert stopped == ([5] if ends else [])
+
+
+def test_one_that_was_started_when_the_signal_came_is_stopped_by_who_has_started_it(
+    tmp_path: Path, said: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It alone knows that."""
+
+    def interrupted(_container: object, _status: object) -> t.NoReturn:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getppid(), signal.SIGTERM)
+        signal.sigwait([signal.SIGTERM])
+        raise SystemExit(143)
+
+    monkeypatch.setattr(machined, "registered", interrupted)
+    container = Container(tmp_path)
+    start_interrupted(container, said)
+    assert (tmp_path / "stopped").exists()
+    assert not (tmp_path / "started").exists()
+    assert heard(manager) == []
 
 
 def test_only_systemd_starts_it_so(tmp_path: Path, said: Path, monkeypatch: pytest.MonkeyPatch) -> None:
