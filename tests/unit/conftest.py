@@ -39,5 +39,8 @@ def processes() -> t.Iterator[None]:
         late.wait(LATE_SECONDS)
         late.close()
     process.reap_left()
-    left = [Path(f"/proc/{pid}/stat").read_text() for pid in children() - before]
+    left = []
+    for pid in children() - before:
+        with contextlib.suppress(OSError):  # it has been reaped by now
+            left.append(Path(f"/proc/{pid}/stat").read_text())
     assert not left, "this test has left processes"
