@@ -43,7 +43,7 @@ from ..state.holds import Hold
 from ..state.target import TargetError
 
 COPY, ADMIT, DEPLOY = "copy", "admit", "deploy"
-"""What a run does first: copy the data, or, when they are there, admit the container, or only deploy it, again."""
+"""The first step of a run: copy the data, or, when they are there, admit the container, or only deploy it, again."""
 
 LEAVES = (holds.HELD, holds.GIVEN)
 COMES = (holds.EXPECTED, holds.ADMITTED, holds.WITHDRAWN)
@@ -85,7 +85,7 @@ def _mapping(value: object) -> dict[str, object]:
 
 
 class MovePlace(ContractRecord):
-    """What one host has of a container that is to move.
+    """The part of a container that is to move which one host has.
 
     Attributes:
         place: what tells this host from any other.

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What one of two hosts does for a container that moves between them; `move_steps` has the order."""
+"""The steps that one of two hosts takes for a container that moves between them; `move_steps` has the order."""
 
 from __future__ import annotations
 

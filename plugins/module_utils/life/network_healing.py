@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The unshare.container authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a running container has lost of the host's network, and its mending (N8, N9).
+"""The mending of what a running container has lost of the host's network (N8, N9).
 
 Others may have flushed the host's rules, set back that it forwards, or deleted a zone's bridge or the host's end of an
 interface.

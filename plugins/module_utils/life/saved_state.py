@@ -28,7 +28,9 @@ INTERRUPTED = (
 
 
 class SavedState:
-    """What a switch needs to go back to the former data as well. The caller of each method holds the starter's lock.
+    """The snapshot with which a switch goes back to the former data as well.
+
+    The caller of each method holds the starter's lock.
 
     :param container: the launcher's view of the container.
     :param starter: what stops and starts it.
